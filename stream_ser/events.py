@@ -1,0 +1,132 @@
+"""What flows through the pipeline. Everything is indexed by sample, never by wall clock.
+
+Sample positions count from the start of the stream at the model's sample rate and are Python integers, which do
+not overflow (a 32-bit counter would after 37.28 hours at 16 kHz).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Said where nobody speaks: no emotion is claimed, no probability is given.
+SILENCE = "silence"
+#: Said where no emotion reaches the abstention threshold.
+UNCERTAIN = "uncertain"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Audio on its way from a source to the pipeline.
+
+    Attributes:
+        samples: ``(time,)`` float32, mono, full scale at 1.0, at ``sample_rate`` of the source.
+        captured_at: ``time.monotonic()`` at the capture of the last sample, or None when it is not live.
+        lost: samples (at the source's rate) that were lost right before this block.
+    """
+
+    samples: NDArray[np.float32]
+    captured_at: float | None = None
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What it cost to make a prediction, in milliseconds. Never takes part in comparisons.
+
+    Attributes:
+        features_ms: feature computation since the last prediction.
+        inference_ms: the network's forward pass.
+        age_ms: from the capture of the window's last sample to now; None for files.
+    """
+
+    features_ms: float
+    inference_ms: float
+    age_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One run of the network on the window that ends at sample ``end``.
+
+    Attributes:
+        start: first sample of real audio in the window (padding before the stream's start does not count).
+        end: one past the window's last sample.
+        probabilities: calibrated, in the order of the model's labels; empty where the window is silent, for then
+            the network is not asked.
+        level_dbfs: RMS level of the newest hop, dB relative to full scale.
+        timing: measured cost, not part of equality.
+    """
+
+    start: int
+    end: int
+    probabilities: tuple[float, ...]
+    level_dbfs: float
+    timing: Timing | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A stretch ``[start, end)`` of the timeline on which one label was shown.
+
+    Attributes:
+        start: first sample.
+        end: one past the last sample.
+        label: one of the model's labels, :data:`SILENCE` or :data:`UNCERTAIN`.
+        confidence: mean smoothed probability of the label over the stretch; 0.0 for silence.
+    """
+
+    start: int
+    end: int
+    label: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Audio that was lost: ``length`` samples from ``start`` on never reached the pipeline."""
+
+    start: int
+    length: int
+
+
+Event = Prediction | Decision | Gap
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """What a sink is told before the first event.
+
+    Attributes:
+        name: path of the file, ``-`` for standard input, or the name of the device.
+        model: name of the model from its card.
+        labels: the model's labels, in the order of every ``Prediction.probabilities``.
+        sample_rate: Hz; every sample position in the events counts at this rate.
+    """
+
+    name: str
+    model: str
+    labels: tuple[str, ...]
+    sample_rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a sink is told after the last event.
+
+    Attributes:
+        samples: length of the stream, lost samples included.
+        lost: samples that never reached the pipeline.
+        label: the emotion of the whole stream, :data:`SILENCE` where nobody spoke, or :data:`UNCERTAIN`.
+        probabilities: mean over the fullest windows (see ``pipeline.clip_probabilities``), in the order of the
+            labels; empty for silence.
+        seconds: time on each label that was shown, by label, in seconds; silence and uncertain included.
+    """
+
+    samples: int
+    lost: int
+    label: str
+    probabilities: tuple[float, ...]
+    seconds: dict[str, float]
