@@ -1,0 +1,124 @@
+"""The ``stream-ser`` command. Commands are imported when they are called, so that ``--help`` is instant."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from stream_ser.errors import StreamSerError
+from stream_ser.version import __version__
+
+#: name: (module, attribute, what ``--help`` says about it).
+COMMANDS = {
+    "listen": ("stream_ser.cli.listen", "listen", "Hear the microphone and show the emotion, live."),
+    "file": ("stream_ser.cli.file", "file", "Recognise files, folders or standard input."),
+    "demo": ("stream_ser.cli.demo", "demo", "See the live view at work, without a microphone."),
+    "devices": ("stream_ser.cli.devices", "devices", "List the audio inputs."),
+    "models": ("stream_ser.cli.models", "models", "List the models and how well they do."),
+    "train": ("stream_ser.cli.train", "train", "Train a network."),
+    "evaluate": ("stream_ser.cli.evaluate", "evaluate", "Measure a model on a corpus."),
+    "export": ("stream_ser.cli.export", "export", "Write a trained network as ONNX."),
+}
+
+_TRAINING_PACKAGES = {"torch", "torchaudio", "einops", "onnx", "onnxscript", "matplotlib"}
+_INTERRUPTED = 130
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports one only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table, which is that of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about) for name, (_, _, about) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, "--version", prog_name="stream-ser")
+@click.pass_context
+def app(ctx: click.Context) -> None:
+    """Hears a voice and says, as it speaks, which emotion it carries. Everything stays on this machine."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit.
+
+    A user's mistake ends in one line on standard error. Exit codes: 0 done; 1 some of the input could not be
+    processed; 2 a mistake or an input that cannot be read at all; 130 interrupted.
+    """
+    # A file name need not be valid UTF-8, nor a terminal able to show every letter: no reason to fail.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon_stdout()
+        code = 1
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        _abandon_stdout()
+        code = _complain(f"cannot write the output: {error.strerror}")
+    sys.exit(code)
+
+
+def _run(args: Sequence[str] | None) -> int:
+    try:
+        result = app.main(args=args, prog_name="stream-ser", standalone_mode=False)
+    except StreamSerError as error:
+        return _complain(str(error), error.exit_code)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "stream-ser"
+        said = " ".join(error.format_message().split()).rstrip(".")
+        return _complain(f"{said}; see '{command} --help'")
+    except click.ClickException as error:
+        return _complain(error.format_message())
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _TRAINING_PACKAGES:
+            raise
+        return _complain(f"{package} is missing: this needs the training packages: pip install 'stream-ser[train]'")
+    return result if isinstance(result, int) else 0
+
+
+def _complain(message: str, exit_code: int = 2) -> int:
+    click.echo(f"stream-ser: error: {' '.join(message.splitlines())}", err=True)
+    return exit_code
+
+
+def _abandon_stdout() -> None:
+    """Nobody reads on: let the interpreter's own flush at exit go nowhere instead of failing again."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)

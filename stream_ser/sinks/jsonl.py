@@ -1,0 +1,137 @@
+"""JSON lines: one object a line, for programs.
+
+Every object has ``type`` and ``file`` (the path, ``-``, or the device). Positions are integers in samples at
+``sample_rate``; the same in seconds ends in ``_s``. Floats are rounded: the same audio gives the same bytes.
+
+``stream``
+    First line of each stream. ``schema`` (1), ``model``, ``labels`` (the order of all ``probabilities``),
+    ``sample_rate`` in Hz.
+``prediction``
+    One run of the network. ``start``, ``end``: the audio it saw. ``label``: the most probable label, or
+    ``silence`` where the network was not asked. ``probabilities``: by label, unsmoothed, null for silence.
+    ``level_dbfs``: of the newest hop, -120 for digital silence. ``timing``, for live streams only:
+    ``features_ms``, ``inference_ms`` and ``age_ms``, from the capture of the last sample to the prediction.
+``decision``
+    A finished stretch of the timeline with one label, after smoothing: ``start``, ``end``, ``label`` (one of
+    the labels, ``silence`` or ``uncertain``) and ``confidence``, its mean smoothed probability.
+``gap``
+    ``length`` samples from ``start`` on that were lost before they reached the recogniser.
+``summary``
+    Last line. ``samples``, ``duration_s``, ``lost`` (samples), ``label`` of the whole stream,
+    ``probabilities`` (null for silence), ``seconds`` shown by label. A stream without this line broke off
+    with an error.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TextIO
+
+from stream_ser.events import SILENCE, Decision, Event, Gap, Prediction, StreamInfo, Summary
+
+SCHEMA_VERSION = 1
+#: A sample at 16 kHz is 62.5 us.
+SECONDS_DIGITS = 4
+PROBABILITY_DIGITS = 4
+MEASURE_DIGITS = 2
+
+
+class JsonLines:
+    """Writes the lines described in this module's docstring.
+
+    Args:
+        out: text stream; stays open.
+        flush: hand every line on at once, for live streams read by another program.
+    """
+
+    def __init__(self, out: TextIO, *, flush: bool = False) -> None:
+        self._out = out
+        self._flush = flush
+        self._info = StreamInfo("", "", (), 1)
+
+    def open(self, info: StreamInfo) -> None:
+        """Write the ``stream`` line."""
+        self._info = info
+        self._line(
+            "stream",
+            schema=SCHEMA_VERSION,
+            model=info.model,
+            labels=list(info.labels),
+            sample_rate=info.sample_rate,
+        )
+
+    def write(self, event: Event) -> None:
+        """Write a ``prediction``, ``decision`` or ``gap`` line."""
+        if isinstance(event, Prediction):
+            self._prediction(event)
+        elif isinstance(event, Decision):
+            self._line(
+                "decision",
+                **self._span(event.start, event.end),
+                label=event.label,
+                confidence=round(event.confidence, PROBABILITY_DIGITS),
+            )
+        else:
+            self._gap(event)
+
+    def close(self, summary: Summary | None) -> None:
+        """Write the ``summary`` line, if there is a summary."""
+        if summary is not None:
+            self._line(
+                "summary",
+                samples=summary.samples,
+                duration_s=self._seconds(summary.samples),
+                lost=summary.lost,
+                label=summary.label,
+                probabilities=self._probabilities(summary.probabilities),
+                seconds={label: round(value, SECONDS_DIGITS) for label, value in summary.seconds.items()},
+            )
+        self._out.flush()
+
+    def _prediction(self, event: Prediction) -> None:
+        best = SILENCE
+        if event.probabilities:
+            best = self._info.labels[event.probabilities.index(max(event.probabilities))]
+        timing: dict[str, Any] = {}
+        if event.timing is not None and event.timing.age_ms is not None:
+            cost = {
+                "features_ms": event.timing.features_ms,
+                "inference_ms": event.timing.inference_ms,
+                "age_ms": event.timing.age_ms,
+            }
+            timing["timing"] = {name: round(value, MEASURE_DIGITS) for name, value in cost.items()}
+        self._line(
+            "prediction",
+            **self._span(event.start, event.end),
+            label=best,
+            probabilities=self._probabilities(event.probabilities),
+            level_dbfs=round(event.level_dbfs, MEASURE_DIGITS),
+            **timing,
+        )
+
+    def _gap(self, event: Gap) -> None:
+        self._line(
+            "gap",
+            start=event.start,
+            length=event.length,
+            start_s=self._seconds(event.start),
+            length_s=self._seconds(event.length),
+        )
+
+    def _span(self, start: int, end: int) -> dict[str, Any]:
+        return {"start": start, "end": end, "start_s": self._seconds(start), "end_s": self._seconds(end)}
+
+    def _seconds(self, samples: int) -> float:
+        return round(samples / self._info.sample_rate, SECONDS_DIGITS)
+
+    def _probabilities(self, values: tuple[float, ...]) -> dict[str, float] | None:
+        if not values:
+            return None
+        named = zip(self._info.labels, values, strict=True)
+        return {label: round(value, PROBABILITY_DIGITS) for label, value in named}
+
+    def _line(self, kind: str, **content: Any) -> None:
+        line = {"type": kind, "file": self._info.name, **content}
+        self._out.write(json.dumps(line, allow_nan=False) + "\n")
+        if self._flush:
+            self._out.flush()

@@ -1,0 +1,68 @@
+"""Plain lines for pipes and logs: one for every change of what is shown, and the sum at the end."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_ser.events import SILENCE, Decision, Event, Gap, Prediction, StreamInfo, Summary
+
+
+class Lines:
+    """Writes a line as soon as a new stretch begins, so that the output can be followed live.
+
+    Args:
+        out: text stream; stays open.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._info = StreamInfo("", "", (), 1)
+        self._announced = -1
+
+    def open(self, info: StreamInfo) -> None:
+        """Say what is heard, and by which model."""
+        self._info = info
+        self._announced = -1
+        self._say(f"{info.name} ({info.model})")
+
+    def write(self, event: Event) -> None:
+        """Write a line for a gap, and for a stretch so short that no tick came while it lasted."""
+        if isinstance(event, Gap):
+            self._say(f"{self._at(event.start)}  {event.length} samples lost")
+        elif not isinstance(event, Prediction):
+            self._announce(event)
+
+    def tick(
+        self,
+        samples: NDArray[np.float32],
+        current: Decision | None,
+        probabilities: tuple[float, ...],
+        overflows: int = 0,
+    ) -> None:
+        """Write a line if what is shown has changed."""
+        if current is not None:
+            self._announce(current)
+
+    def close(self, summary: Summary | None) -> None:
+        """Write the length and the emotion of the whole."""
+        if summary is None:
+            return
+        shares = ", ".join(f"{label} {seconds:.2f} s" for label, seconds in summary.seconds.items() if seconds)
+        self._say(f"{self._at(summary.samples)}  end: {summary.label} overall" + (f" ({shares})" if shares else ""))
+
+    def _announce(self, stretch: Decision) -> None:
+        if stretch.start <= self._announced:
+            return
+        self._announced = stretch.start
+        sure = "" if stretch.label == SILENCE else f" {stretch.confidence:.0%}"
+        self._say(f"{self._at(stretch.start)}  {stretch.label}{sure}")
+
+    def _at(self, samples: int) -> str:
+        return f"{samples / self._info.sample_rate:9.2f} s"
+
+    def _say(self, line: str) -> None:
+        self._out.write(line + "\n")
+        self._out.flush()

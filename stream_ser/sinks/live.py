@@ -1,0 +1,301 @@
+"""The live view: who is heard, what it sounds like, since when, and whether the machine keeps up.
+
+:func:`render` is pure, from a state and a size to lines of text; :class:`LiveView` is the sink that keeps the
+state and draws at most ten times a second, driven by the audio itself.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from stream_ser.events import SILENCE, UNCERTAIN, Decision, Event, StreamInfo, Summary
+from stream_ser.sinks import clock
+from stream_ser.sinks.draw import EIGHTHS_UP, FILL, GAP, axis, bar, fit, fit_tail, strip
+from stream_ser.sinks.live_state import FLOOR_DBFS, HISTORY_S, LiveState
+from stream_ser.sinks.palette import BIG_ROWS, FAINT, GREY, LOST, big, colours
+from stream_ser.sinks.table import Table
+
+REFRESH_S = 0.1
+MAX_WIDTH = 140
+MAX_CHART_ROWS = 6
+_LABEL_WIDTH = 10
+#: Above these levels the meter turns yellow and red: headroom is going, clipping is near.
+_LOUD_DBFS = -12.0
+_CLIPPING_DBFS = -3.0
+_METER_COLOURS = ("#46a758", "#ffc53d", "#e5484d")
+
+
+class LiveView:
+    """Draws the stream in the terminal's alternate screen, and prints what it came to at the end.
+
+    Args:
+        console: a terminal.
+        provider: execution provider that the session really got.
+        duration_s: length of a file, None for a microphone.
+    """
+
+    def __init__(self, console: Console, *, provider: str, duration_s: float | None = None) -> None:
+        self._console = console
+        self._state = LiveState(provider=provider, duration_s=duration_s)
+        self._result = Table(console)
+        self._live: Live | None = None
+        self._drawn_at = float("-inf")
+
+    def open(self, info: StreamInfo) -> None:
+        """Take over the screen."""
+        self._state.begin(info)
+        self._result.open(info)
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            screen=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live.start()
+        self._draw()
+
+    def write(self, event: Event) -> None:
+        """Take an event into the state; nothing is drawn before the next :meth:`tick`."""
+        self._state.take(event)
+        self._result.write(event)
+
+    def tick(
+        self,
+        samples: NDArray[np.float32],
+        current: Decision | None,
+        probabilities: tuple[float, ...],
+        overflows: int = 0,
+    ) -> None:
+        """A block was heard and recognised: draw, if the last frame is old enough.
+
+        Args:
+            samples: ``(time,)`` float32 at the model's rate.
+            current: the stretch being shown now.
+            probabilities: smoothed, in the order of the labels; empty in silence.
+            overflows: reported by the device so far.
+        """
+        if samples.size:
+            self._state.hear(samples)
+        self._state.show(current, probabilities)
+        self._state.overflows = overflows
+        if time.monotonic() - self._drawn_at >= REFRESH_S:
+            self._draw()
+
+    def close(self, summary: Summary | None) -> None:
+        """Give the screen back and print the result."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        self._result.close(summary)
+
+    def _draw(self) -> None:
+        if self._live is not None:
+            size = self._console.size
+            self._live.update(render(self._state, size.width, size.height), refresh=True)
+            self._drawn_at = time.monotonic()
+
+
+def render(state: LiveState, width: int, height: int) -> Group:
+    """One frame.
+
+    Args:
+        state: what is known.
+        width: cells; no line is wider.
+        height: rows; there are never more. With six labels 18 rows hold everything; below that, rows go.
+
+    Returns:
+        The lines.
+    """
+    width = max(1, min(width, MAX_WIDTH))
+    colour = colours(state.labels)
+    status = _status(state, width)
+    # Spare rows go to, in this order: chart rows, the axis, the legend, air between the parts.
+    spare = height - (2 + BIG_ROWS + len(state.labels) + 1 + 1 + len(status))
+    axis_rows, legend_rows = int(spare >= 1), int(spare >= 4)
+    spare -= axis_rows + legend_rows
+    chart_rows = max(0, min(spare, 2))
+    gaps = max(0, min(spare - chart_rows, 4))
+    chart_rows += max(0, min(spare - chart_rows - gaps, MAX_CHART_ROWS - chart_rows))
+
+    lines = [_header(state, width), Text("─" * width, style=FAINT)]
+    if gaps >= 4:
+        lines.append(Text())
+    lines += _headline(state, colour, width)
+    if gaps >= 1:
+        lines.append(Text())
+    lines += _bars(state, colour, width)
+    if gaps >= 2:
+        lines.append(Text())
+    lines += _timeline(state, colour, width, chart_rows, bool(axis_rows))
+    if legend_rows:
+        lines.append(_legend(state, colour, width))
+    if gaps >= 3:
+        lines.append(Text())
+    lines += [_level(state, width), *status]
+    for line in lines:
+        line.no_wrap = True
+        line.truncate(width)
+    return Group(*lines[: max(height, 0)])
+
+
+def _header(state: LiveState, width: int) -> Text:
+    elapsed = clock(state.heard / state.sample_rate)
+    if state.duration_s is not None:
+        elapsed += f" / {clock(state.duration_s)}"
+    provider = state.provider.removesuffix("ExecutionProvider")
+    line = Text(" ● " if state.heard else " ○ ", style=_METER_COLOURS[2] if state.heard else FAINT)
+    line.append("stream-ser", style="bold")
+    about = f"  {state.model} · {provider} · "
+    room = width - line.cell_len - len(elapsed) - 2
+    line.append(fit(about, min(len(about), max(room, 0))), style=GREY)
+    line.append(fit_tail(state.source, max(0, room - len(about))) if room > len(about) else "", style=GREY)
+    line.append(" " * max(1, width - line.cell_len - len(elapsed) - 1))
+    return line.append(elapsed, style="bold")
+
+
+def _headline(state: LiveState, colour: dict[str, str], width: int) -> list[Text]:
+    """The current emotion in big letters, with how sure that is and since when."""
+    side_width = 24
+    current = state.current
+    if current is None:
+        return [Text(), Text("  listening …", style=f"italic {GREY}"), Text()]
+    hue = colour.get(current.label, GREY)
+    word = big(current.label, width - 2 - 3 - 12)
+    since_s = max(current.end, state.heard) - current.start
+    notes = {SILENCE: "no emotion claimed", UNCERTAIN: "nothing stands out"}
+    side = [
+        Text(notes.get(current.label, ""), style=GREY),
+        Text(f"for {since_s / state.sample_rate:.1f} s", style=GREY),
+        Text(),
+    ]
+    if current.label not in notes:
+        side[0] = Text(f"{current.confidence:.0%}", style=f"bold {hue}").append(" sure", style=GREY)
+    lines = []
+    for letters, note in zip(word, side, strict=True):
+        style = hue if current.label in notes else f"bold {hue}"
+        line = Text("  ").append(letters, style=style).append("   ")
+        note.truncate(side_width)
+        lines.append(line.append_text(note))
+    return lines
+
+
+def _bars(state: LiveState, colour: dict[str, str], width: int) -> list[Text]:
+    shown = state.current.label if state.current is not None else ""
+    bar_width = max(0, width - 2 - 2 - _LABEL_WIDTH - 7)
+    lines = []
+    for index, label in enumerate(state.labels):
+        here = label == shown
+        line = Text("  ▸ " if here else "    ", style=f"bold {colour[label]}")
+        name_style = f"bold {colour[label]}" if here else (colour[label] if state.probabilities else FAINT)
+        line.append(fit(label, _LABEL_WIDTH), style=name_style)
+        if state.probabilities:
+            probability = state.probabilities[index]
+            line.append(f"{probability:4.0%} ", style="bold" if here else GREY)
+            line.append_text(bar(probability, bar_width, colour[label]))
+        else:
+            line.append("   – ", style=FAINT)
+        lines.append(line)
+    return lines
+
+
+def _timeline(state: LiveState, colour: dict[str, str], width: int, chart_rows: int, with_axis: bool) -> list[Text]:
+    """The last minute: height is confidence, colour is emotion, the strip below carries the names."""
+    columns = max(1, width - 4)
+    cells, heights = _columns(state, columns)
+    lines = []
+    for row in range(chart_rows, 0, -1):
+        line = Text("  ")
+        for label, confidence in zip(cells, heights, strict=True):
+            eighths = round(confidence * chart_rows * 8) - 8 * (row - 1)
+            line.append(EIGHTHS_UP[min(max(eighths, 0), 8)], style=colour.get(label, FAINT))
+        lines.append(line)
+    lines.append(Text("  ").append_text(strip(cells, colour)))
+    if with_axis:
+        lines.append(Text("  ").append_text(axis(-HISTORY_S, 0.0, columns, _ago)))
+    return lines
+
+
+def _columns(state: LiveState, columns: int) -> tuple[list[str], list[float]]:
+    """Label and confidence of each column, from old to new; lost audio is never painted over."""
+    column_samples = HISTORY_S * state.sample_rate / columns
+    # Columns stand on a fixed grid of samples: while time passes they move, but don't flicker.
+    newest = int(state.heard / column_samples)
+    labels = [""] * columns
+    confidences = [0.0] * columns
+    start = 0
+    for moment in state.moments:
+        first = columns - 1 - (newest - int(start / column_samples))
+        last = columns - 1 - (newest - int(max(moment.end - 1, start) / column_samples))
+        for column in range(max(first, 0), min(last, columns - 1) + 1):
+            if labels[column] != GAP:
+                labels[column], confidences[column] = moment.label, moment.confidence
+        start = moment.end
+    return labels, confidences
+
+
+def _ago(seconds: float) -> str:
+    return "now" if seconds == 0 else f"{seconds:g} s"
+
+
+def _legend(state: LiveState, colour: dict[str, str], width: int) -> Text:
+    marks = [(f"{FILL[label]} {label}", colour.get(label, LOST)) for label in (UNCERTAIN, SILENCE, GAP)]
+    named = [(f"█ {label}", colour[label]) for label in state.labels]
+    if 2 + sum(len(text) + 2 for text, _ in named + marks) <= width:
+        marks = named + marks
+    line = Text("  ")
+    for text, hue in marks:
+        line.append(f"{text}  ", style=hue)
+    return line
+
+
+def _level(state: LiveState, width: int) -> Text:
+    line = Text("  level     ", style=GREY)
+    numbers = f" {_db(state.level_dbfs)} dBFS  peak {_db(state.peak_dbfs)}"
+    cells = max(0, width - line.cell_len - len(numbers) - 2)
+    level, peak = (
+        round((value - FLOOR_DBFS) / -FLOOR_DBFS * cells) for value in (state.level_dbfs, min(state.peak_dbfs, 0.0))
+    )
+    for cell in range(cells):
+        dbfs = FLOOR_DBFS * (1 - (cell + 1) / cells)
+        hue = _METER_COLOURS[(dbfs > _LOUD_DBFS) + (dbfs > _CLIPPING_DBFS)]
+        if cell == peak - 1 and peak > level:
+            line.append("┃", style=hue)
+        elif cell < level:
+            line.append("█", style=hue)
+        else:
+            line.append("·", style=FAINT)
+    return line.append(numbers, style=GREY)
+
+
+def _db(dbfs: float) -> str:
+    return "  –" if dbfs <= FLOOR_DBFS else f"{dbfs:3.0f}"
+
+
+def _status(state: LiveState, width: int) -> list[Text]:
+    """What tells whether the machine keeps up; as many rows as the width needs."""
+    latency, factor = state.latency_ms, state.real_time_factor
+    lost_s = state.lost / state.sample_rate
+    items = [
+        ("latency", "–" if latency is None else f"{latency[0]:.1f} ms, p95 {latency[1]:.1f}", GREY),
+        ("audio age", "–" if state.age_ms is None else f"{state.age_ms:.0f} ms", GREY),
+        (
+            "RTF",
+            "–" if factor is None else f"{factor:.3f}",
+            LOST if factor is not None and factor > 1 else GREY,
+        ),
+        ("lost", f"{lost_s:.2f} s" if state.lost else "0", LOST if state.lost else GREY),
+        ("overflows", str(state.overflows), LOST if state.overflows else GREY),
+    ]
+    lines = [Text()]
+    for name, value, hue in items:
+        if lines[-1].cell_len + 2 + len(name) + 1 + len(value) > width and lines[-1].cell_len:
+            lines.append(Text())
+        lines[-1].append(f"  {name} ", style=FAINT).append(value, style=hue)
+    return lines
