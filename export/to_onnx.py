@@ -1,0 +1,218 @@
+"""From a checkpoint to one self-contained ONNX file, proven against torch before it is written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from stream_ser.train.loop import BEST, CHECKPOINT, WINDOWS, RunConfig, read_checkpoint, trained_network
+
+from stream_ser.card import CARD_KEY, Card
+from stream_ser.config import FeatureConfig, WindowConfig
+from stream_ser.engine import INPUT_NAME, OUTPUT_NAME
+from stream_ser.errors import OutputError, TrainError
+from stream_ser.models.septr import SepTr
+
+from .verify import TOLERANCE, largest_difference
+
+OPSET = 18
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export made.
+
+    Attributes:
+        path: the ONNX file.
+        card: the card inside it.
+        difference: largest absolute difference between the logits of torch and of the file.
+        windows: number of windows that were compared.
+        source: where those windows came from.
+    """
+
+    path: Path
+    card: Card
+    difference: float
+    windows: int
+    source: str
+
+
+def newest_checkpoint(network: str, runs: Path = Path("runs"), weights: str = "last") -> Path:
+    """The checkpoint of ``network`` in ``runs/*/`` that was written last.
+
+    Raises:
+        TrainError: there is none.
+    """
+    name = CHECKPOINT if weights == "last" else BEST
+    found = sorted(runs.glob(f"*/{name}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in found:
+        if read_checkpoint(path)["network"] == network:
+            return path
+    raise TrainError(
+        f"no {network} run under {runs}/ (looked for {runs}/*/{name}); train one with "
+        f"'stream-ser train {network} --data ... --out {runs}/NAME' or give --checkpoint"
+    )
+
+
+def make_card(state: dict[str, Any], network: SepTr) -> Card:
+    """The card of a checkpoint."""
+    config = RunConfig.from_dict(state["config"])
+    last = state["history"][-1]
+    scores = last["scores"]
+    licences = "; ".join(f"trained on {name}: {terms}" for name, terms in sorted(state["licences"].items()))
+    return Card(
+        name=state["network"],
+        labels=tuple(state["labels"]),
+        features=config.features,
+        mean=tuple(state["mean"]),
+        std=tuple(state["std"]),
+        window=config.window,
+        temperature=float(state["temperature"]),
+        parameters=sum(p.numel() for p in network.parameters()),
+        training={
+            **state["describe"],
+            "model": state["config"]["model"],
+            "recipe": state["config"]["train"],
+            "augment": state["config"]["augment"],
+        },
+        results={
+            "training_validation": {
+                "protocol": f"{state['describe']['split']}; torch, {config.train.precision}, epoch {last['epoch']}",
+                "uar": scores["uar"],
+                "wa": scores["wa"],
+                "f1": scores["f1"],
+                "clips": scores["clips"],
+            }
+        },
+        licence=f"The corpora's licences bind these weights: {licences}.",
+    )
+
+
+def demo_windows(features: FeatureConfig, window: WindowConfig) -> NDArray[np.float32]:
+    """Windows of the bundled clip, ``(windows, mel, time)``: real audio where a run left none behind."""
+    from importlib import resources
+
+    from stream_ser.audio import read_blocks
+    from stream_ser.features import log_mel
+
+    path = Path(str(resources.files("stream_ser.assets") / "demo.flac"))
+    columns = log_mel(np.concatenate(list(read_blocks(path, features.sample_rate))), features)
+    ends = range(window.frames, columns.shape[1] + 1, window.hop)
+    if not ends:
+        raise TrainError(f"{path.name} is shorter than the window of {window.frames} frames; keep the run's {WINDOWS}")
+    return np.stack([columns[:, end - window.frames : end] for end in ends])
+
+
+def real_windows(checkpoint: Path, config: RunConfig) -> tuple[NDArray[np.float32], str]:
+    """Un-normalised windows to verify with: the run's own validation windows, else those of the bundled clip."""
+    stored = checkpoint.parent / WINDOWS
+    if stored.is_file():
+        with np.load(stored, allow_pickle=False) as arrays:
+            return arrays["windows"], "validation windows of the run"
+    return demo_windows(config.features, config.window), "windows of the bundled clip"
+
+
+def export_checkpoint(checkpoint: Path, out: Path, *, tolerance: float = TOLERANCE) -> Exported:
+    """Write the averaged network of ``checkpoint`` to ``out``, after comparing it with torch on real windows.
+
+    Raises:
+        TrainError: an unreadable checkpoint, or a difference above ``tolerance`` (nothing is written then).
+        OutputError: ``out`` cannot be written.
+    """
+    state = read_checkpoint(checkpoint)
+    network = trained_network(state)
+    config = RunConfig.from_dict(state["config"])
+    card = make_card(state, network)
+    windows, source = real_windows(checkpoint, config)
+    mean = np.asarray(card.mean, np.float32)[:, None]
+    std = np.asarray(card.std, np.float32)[:, None]
+    normalised = torch.from_numpy((windows - mean) / std)
+    with temporary_beside(out) as temporary:
+        write_onnx(network, card, temporary)
+        difference = largest_difference(temporary, network, normalised)
+        if not difference <= tolerance:
+            raise TrainError(
+                f"the ONNX file differs from torch by {difference:.2e} on {len(windows)} {source}, more than "
+                f"{tolerance:.0e}; nothing was written"
+            )
+        os.replace(temporary, out)
+    return Exported(out, card, difference, len(windows), source)
+
+
+class temporary_beside:  # noqa: N801 - a context manager that reads like a function
+    """Path of a temporary file in the folder of ``out``; removed on exit unless it was renamed.
+
+    Raises:
+        OutputError: the folder cannot be created or written.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def __enter__(self) -> Path:
+        if self.out.is_dir():
+            raise OutputError(f"{self.out}: is a folder, expected the name of a file")
+        try:
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(suffix=".onnx", prefix=".part-", dir=self.out.parent)
+        except OSError as error:
+            raise OutputError(f"{self.out}: cannot be written ({error.strerror}); choose another --out") from None
+        os.close(handle)
+        os.chmod(name, 0o644)
+        self.path = Path(name)
+        return self.path
+
+    def __exit__(self, *exception: object) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def write_onnx(network: SepTr, card: Card, path: Path) -> None:
+    """Write ``network`` with ``card`` as one file: weights inside, batch dynamic, mel and time fixed."""
+    example = torch.zeros(2, card.features.n_mels, card.window.frames)
+    with warnings.catch_warnings():
+        # The exporter's own libraries warn about their future releases; nothing in it concerns the model.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            network.eval(),
+            (example,),
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            opset_version=OPSET,
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    write_card(model, card)
+    onnx.checker.check_model(model)
+    onnx.save_model(model, str(path), save_as_external_data=False)
+
+
+def write_card(model: onnx.ModelProto, card: Card) -> None:
+    """Put the card into a model, in place of an older one."""
+    kept = [(p.key, p.value) for p in model.metadata_props if p.key != CARD_KEY]
+    del model.metadata_props[:]
+    for key, value in [*kept, (CARD_KEY, card.to_json())]:
+        model.metadata_props.add(key=key, value=value)
+
+
+def rewrite_card(path: Path, card: Card) -> None:
+    """Replace the card of a file on disk, atomically.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    model = onnx.load(str(path))
+    write_card(model, card)
+    with temporary_beside(path) as temporary:
+        onnx.save_model(model, str(temporary), save_as_external_data=False)
+        os.replace(temporary, path)

@@ -1,0 +1,38 @@
+"""``stream-ser export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--model", "network", type=click.Choice(["septr"]), required=True, help="Network to export.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Checkpoint; default: the newest run under runs/.")
+@click.option("--out", type=click.Path(path_type=Path), help="ONNX file; default: beside the checkpoint.")
+@click.option(
+    "--weights",
+    type=click.Choice(["last", "best"]),
+    default="last",
+    show_default=True,
+    help="Last epoch, or the best on the validation part (which then is no longer unseen).",
+)
+def export(network: str, checkpoint: Path | None, out: Path | None, weights: str) -> None:
+    """Write one self-contained ONNX file with its card, proven against torch on real windows."""
+    from stream_ser.errors import TrainError
+    from stream_ser.export.to_onnx import export_checkpoint, newest_checkpoint
+    from stream_ser.train.loop import read_checkpoint
+
+    if checkpoint is None:
+        checkpoint = newest_checkpoint(network, weights=weights)
+        click.echo(f"newest {network} run: {checkpoint}", err=True)
+    elif (found := read_checkpoint(checkpoint)["network"]) != network:
+        raise TrainError(f"{checkpoint}: holds a {found}, not a {network}")
+    out = out or checkpoint.parent / f"{network}.onnx"
+    exported = export_checkpoint(checkpoint, out)
+    size_mb = exported.path.stat().st_size / 1e6
+    click.echo(
+        f"{exported.path}: {exported.card.parameters:,} parameters, {size_mb:.1f} MB; largest difference from torch "
+        f"{exported.difference:.2e} over {exported.windows} {exported.source}"
+    )

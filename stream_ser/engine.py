@@ -1,0 +1,182 @@
+"""ONNX models: found, checked against their card, run. The only module that knows onnxruntime."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_ser.card import CARD_KEY, Card
+from stream_ser.errors import ModelError, ProviderError
+
+Provider = Literal["auto", "cpu", "cuda"]
+DEFAULT_MODEL = "septr"
+INPUT_NAME = "log_mel"
+OUTPUT_NAME = "logits"
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+
+
+def bundled() -> list[Path]:
+    """Paths of the bundled models, by name."""
+    assets = Path(str(resources.files("stream_ser.assets")))
+    return sorted(assets.glob("*.onnx"))
+
+
+def find_model(model: str | os.PathLike[str]) -> Path:
+    """Path of a bundled model (by name) or of an ONNX file.
+
+    Raises:
+        ModelError: neither.
+    """
+    named = {path.stem: path for path in bundled()}
+    text = os.fspath(model)
+    if text in named:
+        return named[text]
+    path = Path(text)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise ModelError(f"{text}: is a folder, expected an .onnx file")
+    known = ", ".join(named) or "none"
+    raise ModelError(f"{text}: no such model file, nor a bundled model (bundled: {known})")
+
+
+def _nvidia_driver_present() -> bool:
+    if sys.platform == "win32":
+        return (Path(os.environ.get("SYSTEMROOT", r"C:\Windows")) / "System32" / "nvcuda.dll").exists()
+    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
+
+
+def _session(path: Path, providers: list[str], threads: int) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    # One thread and no spinning: at ten small inferences a second the default thread pool burns a third of a core
+    # waiting, for the same median latency and a worse tail.
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4
+    if CUDA in providers:
+        ort.preload_dlls()
+    try:
+        return ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{path}: not a readable ONNX model ({reason}); export or download it again") from None
+
+
+class Engine:
+    """One loaded model.
+
+    Attributes:
+        path: the file.
+        card: its card.
+        provider: the execution provider that the session really got.
+    """
+
+    def __init__(self, path: Path, provider: Provider = "auto", threads: int = 1) -> None:
+        import onnxruntime as ort
+
+        if provider not in get_args(Provider):
+            raise ProviderError(f"provider {provider!r} is not one of {', '.join(get_args(Provider))}")
+        wanted = [CPU]
+        # The list of available providers names CUDA wherever the GPU build is installed, driver or not.
+        if provider == "cuda":
+            if CUDA not in ort.get_available_providers():
+                raise ProviderError(
+                    "provider cuda: this onnxruntime is built without CUDA; install onnxruntime-gpu or use "
+                    "--provider cpu"
+                )
+            wanted = [CUDA, CPU]
+        elif provider == "auto" and CUDA in ort.get_available_providers() and _nvidia_driver_present():
+            wanted = [CUDA, CPU]
+        self.path = path
+        self._run = _session(path, wanted, threads)
+        # A session that could not load CUDA's libraries runs on the CPU without a word: only this list is true.
+        self.provider: str = self._run.get_providers()[0]
+        if provider == "cuda" and self.provider != CUDA:
+            raise ProviderError(
+                f"provider cuda: the session runs on {self.provider} instead; CUDA 13, cuDNN 9 and a driver are "
+                "needed (pip install 'stream-ser[cuda]'), or use --provider cpu"
+            )
+        self.card = self._read_card()
+        self._check_signature()
+        n_mels, frames = self.card.features.n_mels, self.card.window.frames
+        self._mean = np.asarray(self.card.mean, dtype=np.float32)
+        self._scale = np.float32(1.0) / np.asarray(self.card.std, dtype=np.float32)
+        self._input = np.zeros((1, n_mels, frames), dtype=np.float32)
+        self._feed = {INPUT_NAME: self._input}
+        self._run.run([OUTPUT_NAME], self._feed)  # warm-up: the first run allocates
+
+    def _read_card(self) -> Card:
+        text = self._run.get_modelmeta().custom_metadata_map.get(CARD_KEY)
+        if text is None:
+            raise ModelError(
+                f"{self.path}: has no stream-ser card ({CARD_KEY!r} in its metadata), so its labels and features are "
+                "unknown; make it with 'stream-ser export'"
+            )
+        try:
+            return Card.from_json(text)
+        except ModelError as error:
+            raise ModelError(f"{self.path}: {error}") from None
+
+    def _check_signature(self) -> None:
+        card = self.card
+        for kind, values, name, shape in (
+            ("input", self._run.get_inputs(), INPUT_NAME, [card.features.n_mels, card.window.frames]),
+            ("output", self._run.get_outputs(), OUTPUT_NAME, [len(card.labels)]),
+        ):
+            found = [(v.name, v.type, list(v.shape[1:])) for v in values]
+            if found != [(name, "tensor(float)", shape)]:
+                raise ModelError(
+                    f"{self.path}: {kind} is {found}, but its card needs one float32 {name!r} of shape "
+                    f"(batch, {', '.join(map(str, shape))}); export the model again"
+                )
+
+    def logits(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the network on one window.
+
+        Args:
+            window: raw log-mel ``(frames, n_mels)``; normalisation happens here, with the card's constants.
+
+        Returns:
+            ``(labels,)`` float32.
+        """
+        np.subtract(window.T, self._mean[:, None], out=self._input[0])
+        np.multiply(self._input[0], self._scale[:, None], out=self._input[0])
+        return np.asarray(self._run.run([OUTPUT_NAME], self._feed)[0][0])
+
+    def probabilities(self, window: NDArray[np.float32]) -> tuple[float, ...]:
+        """Calibrated probabilities of the card's labels for one window, as for :meth:`logits`.
+
+        Raises:
+            ModelError: the network returned NaN or infinity.
+        """
+        scaled = self.logits(window).astype(np.float64) / self.card.temperature
+        exponentials = np.exp(scaled - scaled.max())
+        values = exponentials / exponentials.sum()
+        if not np.isfinite(values).all():
+            raise ModelError(f"{self.path}: the network returned values that are not finite; export it again")
+        return tuple(values.tolist())
+
+
+def load(model: str | os.PathLike[str] = DEFAULT_MODEL, provider: Provider = "auto", threads: int = 1) -> Engine:
+    """Load a bundled model by name, or an ONNX file with a card.
+
+    Args:
+        model: name or path.
+        provider: ``cpu``; ``cuda``, which fails loudly where CUDA cannot be used; ``auto``, CUDA where it works.
+        threads: threads inside one inference.
+
+    Raises:
+        ModelError: no such model, not ONNX, no card, or a card that does not fit.
+        ProviderError: ``cuda`` was asked for and the session did not get it.
+    """
+    return Engine(find_model(model), provider, threads)

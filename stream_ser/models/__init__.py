@@ -1,0 +1,1 @@
+"""Torch modules, for users and trainers. The runtime never imports this package: it runs ONNX files."""

@@ -1,0 +1,219 @@
+"""Wires the stages: samples -> frames -> log-mel columns -> windows -> network -> decisions.
+
+Nothing here knows the time of day: positions are sample counts, and any split of the same samples into blocks gives
+the same events, to the last bit. Only ``Prediction.timing`` is measured, and it takes no part in comparisons.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_ser.config import DeciderConfig
+from stream_ser.decider import Decider
+from stream_ser.engine import Engine
+from stream_ser.errors import AudioError
+from stream_ser.events import (
+    SILENCE,
+    UNCERTAIN,
+    Decision,
+    Event,
+    Gap,
+    Prediction,
+    StreamInfo,
+    Summary,
+    Timing,
+)
+from stream_ser.features import LogMel
+from stream_ser.framer import Framer
+
+#: Level of digital silence, dBFS: finite, so that every output format can write it.
+LOWEST_DBFS = -120.0
+
+
+def to_dbfs(mean_square: float) -> float:
+    """Mean square of samples with full scale 1.0 as dB relative to full scale, at least :data:`LOWEST_DBFS`."""
+    return max(LOWEST_DBFS, 10.0 * float(np.log10(max(mean_square, 1e-30))))
+
+
+class Recognizer:
+    """Recognises the emotion of one stream of 16 kHz mono samples.
+
+    Args:
+        engine: a loaded model; may be shared by recognisers that take turns.
+        decider: smoothing and thresholds; default: those of the model's card.
+    """
+
+    def __init__(self, engine: Engine, decider: DeciderConfig | None = None) -> None:
+        self.engine = engine
+        self.card = engine.card
+        features, window = self.card.features, self.card.window
+        self._log_mel = LogMel(features)
+        self._frames = Framer(features.n_fft, features.hop_length)
+        # A column is a frame's log-mel and, behind it, the frame's mean square, which gives the level.
+        before_start = np.full(features.n_mels + 1, self._log_mel.silence, dtype=np.float32)
+        before_start[-1] = 0.0
+        self._columns = Framer(
+            window.frames,
+            window.hop,
+            (features.n_mels + 1,),
+            first=window.minimum,
+            fill=before_start,
+            at_once=1,
+        )
+        self._decider = Decider(self.card.labels, features.sample_rate, decider or self.card.decider)
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to the start of a stream."""
+        self._frames.reset()
+        self._columns.reset()
+        self._decider.reset()
+        self._samples = 0
+        self._lost = 0
+        self._features_s = 0.0
+        self._fullest = 0
+        self._sum = np.zeros(len(self.card.labels))
+        self._count = 0
+        self._seconds: dict[str, float] = {}
+
+    @property
+    def current(self) -> Decision | None:
+        """The label that is being shown now, or None before the first prediction."""
+        return self._decider.current
+
+    @property
+    def smoothed(self) -> tuple[float, ...]:
+        """Smoothed probabilities; empty in silence and before the first prediction."""
+        return self._decider.smoothed
+
+    def info(self, name: str) -> StreamInfo:
+        """What a sink is told first."""
+        return StreamInfo(name, self.card.name, self.card.labels, self.card.features.sample_rate)
+
+    def push(self, samples: NDArray[np.float32], *, lost: int = 0, captured_at: float | None = None) -> list[Event]:
+        """Take a block of any size.
+
+        Args:
+            samples: ``(time,)`` float32 at the card's sample rate, full scale at 1.0.
+            lost: samples that were lost right before this block. They are replaced by zeros, so that every later
+                position is right, and reported as a :class:`Gap`.
+            captured_at: ``time.monotonic()`` at the capture of the block's last sample.
+
+        Raises:
+            AudioError: a sample is NaN or infinite; the recogniser is left as it was before the block.
+            ValueError: not one-dimensional.
+        """
+        samples = np.asarray(samples, dtype=np.float32)
+        if samples.ndim != 1:
+            raise ValueError(f"samples has shape {samples.shape}, expected (time,)")
+        if not np.isfinite(samples).all():
+            index = int(np.flatnonzero(~np.isfinite(samples))[0])
+            position = self._samples + index
+            raise AudioError(
+                f"sample {position} (at {position / self.card.features.sample_rate:.3f} s) is "
+                f"{samples[index]}, expected finite numbers; export the audio again"
+            )
+        events: list[Event] = []
+        if lost:
+            events.append(Gap(self._samples, lost))
+            self._lost += lost
+            second = np.zeros(self.card.features.sample_rate, dtype=np.float32)
+            for first in range(0, lost, second.size):
+                self._take(second[: lost - first], events, None)
+        self._take(samples, events, captured_at)
+        return events
+
+    def flush(self) -> list[Event]:
+        """End of the stream: the last window and the open decision.
+
+        Raises:
+            AudioError: the stream is too short for a prediction.
+        """
+        events: list[Event] = []
+        shortest = self.card.window.shortest
+        if self._columns.total < shortest:
+            features = self.card.features
+            needed_s = features.samples_for(shortest) / features.sample_rate
+            unit = "sample" if self._samples == 1 else "samples"
+            raise AudioError(
+                f"{self._samples} {unit} ({self._samples / features.sample_rate:.3f} s) of audio, too short: the "
+                f"model needs at least {needed_s:.2f} s"
+            )
+        last = self._columns.flush()
+        if last is not None:
+            self._predict(last.end, last.values[0], events, None)
+        self._emit_decisions(self._decider.flush(), events)
+        return events
+
+    def summary(self) -> Summary:
+        """The stream as a whole, so far."""
+        label = SILENCE
+        probabilities: tuple[float, ...] = ()
+        if self._count:
+            probabilities = tuple((self._sum / self._count).tolist())
+            best = max(probabilities)
+            sure = best >= self._decider.config.abstain_below
+            label = self.card.labels[probabilities.index(best)] if sure else UNCERTAIN
+        return Summary(self._samples, self._lost, label, probabilities, dict(self._seconds))
+
+    def _take(self, samples: NDArray[np.float32], events: list[Event], captured_at: float | None) -> None:
+        self._samples += samples.size
+        started = time.perf_counter()
+        for frames in self._frames.push(samples):
+            values = frames.values
+            columns = np.empty((len(values), self.card.features.n_mels + 1), dtype=np.float32)
+            columns[:, :-1] = self._log_mel(values)
+            columns[:, -1] = np.einsum("ij,ij->i", values, values) / np.float32(values.shape[1])
+            self._features_s += time.perf_counter() - started
+            for windows in self._columns.push(columns):
+                for window in windows.values:
+                    self._predict(windows.end, window, events, captured_at)
+            started = time.perf_counter()
+        self._features_s += time.perf_counter() - started
+
+    def _predict(self, end: int, window: NDArray[np.float32], events: list[Event], captured_at: float | None) -> None:
+        features = self.card.features
+        gate = 10.0 ** (self._decider.config.silence_dbfs / 10.0)
+        level = window[:, -1]
+        started = time.perf_counter()
+        probabilities: tuple[float, ...] = ()
+        if float(level.max()) >= gate:
+            probabilities = self.engine.probabilities(window[:, :-1])
+        finished = time.perf_counter()
+        end_sample = features.samples_for(end)
+        age_ms = None
+        if captured_at is not None:
+            behind_s = (self._samples - end_sample) / features.sample_rate
+            age_ms = 1000.0 * (time.monotonic() - captured_at + behind_s)
+        first_frame = max(0, end - len(window))
+        prediction = Prediction(
+            start=first_frame * features.hop_length,
+            end=end_sample,
+            probabilities=probabilities,
+            level_dbfs=to_dbfs(float(level[-self.card.window.hop :].mean(dtype=np.float64))),
+            timing=Timing(1000.0 * self._features_s, 1000.0 * (finished - started), age_ms),
+        )
+        self._features_s = 0.0
+        self._remember(end, probabilities)
+        events.append(prediction)
+        self._emit_decisions(self._decider.push(prediction), events)
+
+    def _remember(self, end: int, probabilities: tuple[float, ...]) -> None:
+        # The whole stream is judged by its fullest windows: those without padding, or else the longest one.
+        fill = min(end, self.card.window.frames)
+        if not probabilities or fill < self._fullest:
+            return
+        if fill > self._fullest:
+            self._fullest, self._count = fill, 0
+            self._sum[:] = 0.0
+        self._sum += probabilities
+        self._count += 1
+
+    def _emit_decisions(self, decisions: list[Decision], events: list[Event]) -> None:
+        for decision in decisions:
+            seconds = (decision.end - decision.start) / self.card.features.sample_rate
+            self._seconds[decision.label] = self._seconds.get(decision.label, 0.0) + seconds
+            events.append(decision)

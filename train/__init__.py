@@ -1,0 +1,1 @@
+"""Training: corpora, splits, augmentation, the loop and its reports. Installed as ``stream_ser.train``."""
