@@ -106,13 +106,9 @@ class RawFormat:
 
     def __post_init__(self) -> None:
         if self.encoding not in _BYTES_PER_SAMPLE:
-            raise AudioError(
-                f"unknown encoding {self.encoding!r}; expected one of {', '.join(_BYTES_PER_SAMPLE)}"
-            )
+            raise AudioError(f"unknown encoding {self.encoding!r}; expected one of {', '.join(_BYTES_PER_SAMPLE)}")
         if not MIN_RATE_HZ <= self.sample_rate <= MAX_RATE_HZ:
-            raise AudioError(
-                f"a sample rate of {self.sample_rate} Hz; expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz"
-            )
+            raise AudioError(f"a sample rate of {self.sample_rate} Hz; expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
         if self.channels < 1:
             raise AudioError(f"{self.channels} channels; expected at least one")
 
@@ -233,9 +229,7 @@ class _SndfileReader:
         return samples
 
     def _shortage(self, what: str) -> str:
-        announced = (
-            "" if self.frames is None else f"header announces {_seconds(self.frames, self.sample_rate)}, "
-        )
+        announced = "" if self.frames is None else f"header announces {_seconds(self.frames, self.sample_rate)}, "
         return f"{what}: {announced}{_seconds(self._read_frames, self.sample_rate)} could be read"
 
     def _check_end(self) -> None:
@@ -284,9 +278,7 @@ def _parse_wav(stream: BinaryIO, head: bytes, name: str) -> tuple[_PcmReader | N
                 take(min(_COPY_BYTES, padded - start))
             continue
         if not 16 <= size <= 4096:
-            raise AudioError(
-                f"{name}: a WAV format chunk of {size} bytes, expected 16 to 40; the file is damaged"
-            )
+            raise AudioError(f"{name}: a WAV format chunk of {size} bytes, expected 16 to 40; the file is damaged")
         fmt = take(padded)
         tag, channels, rate, _, frame_bytes, bits = struct.unpack("<HHIIHH", fmt[:16])
         if tag == 0xFFFE and size >= 26:  # WAVE_FORMAT_EXTENSIBLE: the real tag begins the sub-format's GUID
@@ -319,7 +311,7 @@ def _spool(head: bytes, stream: BinaryIO, name: str) -> BinaryIO:
             spool.close()
             raise AudioError(
                 f"{name}: more than {SPOOL_LIMIT_BYTES / 1024**3:g} GiB piped in a format that cannot be "
-                f"streamed; expected PCM WAV: convert it on the way, for example with ffmpeg -i INPUT -f wav -"
+                f"streamed; expected PCM WAV: convert it on the way, as with ffmpeg -i INPUT -f wav -"
             )
         part = stream.read(_COPY_BYTES)
     spool.seek(0)
@@ -343,9 +335,8 @@ def _open_path(path: Path) -> BinaryIO:
 class AudioFile:
     """One audio file or binary stream, decoded in blocks to mono float32 at one sample rate.
 
-    Reads whatever libsndfile reads (WAV, FLAC, OGG Vorbis and Opus, MP3, AIFF, ...) with any number of channels,
-    which are averaged. A pipe with PCM WAV is decoded as it arrives; other piped formats go to a temporary file
-    first.
+    Reads whatever libsndfile reads (WAV, FLAC, OGG Vorbis and Opus, MP3, AIFF, ...) and averages the channels.
+    A pipe with PCM WAV is decoded as it arrives; other piped formats go to a temporary file first.
 
     Args:
         source: path, or an open binary stream, seekable or not, which stays the caller's to close.
@@ -388,9 +379,7 @@ class AudioFile:
             self._reader = self._open_reader(stream, raw)
         except OSError as error:
             self.close()
-            raise AudioError(
-                f"{self.name}: cannot be read ({error}); copy it to this machine's disk"
-            ) from error
+            raise AudioError(f"{self.name}: cannot be read ({error}); copy it to this machine's disk") from error
         except AudioError:
             self.close()
             raise
@@ -436,19 +425,13 @@ class AudioFile:
             try:
                 frames = self._reader.read(self._block_frames)
             except OSError as error:
-                raise AudioError(
-                    f"{self.name}: cannot be read ({error}); copy it to this machine's disk"
-                ) from error
+                raise AudioError(f"{self.name}: cannot be read ({error}); copy it to this machine's disk") from error
             if not len(frames):
                 break
             self._check_finite(frames, position)
             position += len(frames)
             # In float64 the mean of finite float32 samples cannot overflow.
-            mono = (
-                frames[:, 0]
-                if self.channels == 1
-                else frames.mean(axis=1, dtype=np.float64).astype(np.float32)
-            )
+            mono = frames[:, 0] if self.channels == 1 else frames.mean(axis=1, dtype=np.float64).astype(np.float32)
             if len(out := resampler.push(mono)):
                 yield out
         self.warning = self._reader.warning

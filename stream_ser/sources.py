@@ -89,12 +89,15 @@ def resampled(source: Source, sample_rate: int = SAMPLE_RATE_HZ) -> Iterator[Blo
         yield Block(samples, captured_at, pending_lost)
         pending_lost = 0
 
+    def due() -> int:
+        return (2 * taken * sample_rate + source.sample_rate) // (2 * source.sample_rate)
+
     for block in source:
         if block.lost:
-            yield from emit(resampler.flush(), last_captured_at)
+            # Cut to what is due: rounding each stretch by itself would add up over many losses.
+            yield from emit(resampler.flush()[: max(0, due() - given)], last_captured_at)
             taken += block.lost
-            target = (2 * taken * sample_rate + source.sample_rate) // (2 * source.sample_rate)
-            lost = max(0, target - given)
+            lost = max(0, due() - given)
             given += lost
             pending_lost += lost
         taken += len(block.samples)

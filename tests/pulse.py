@@ -16,7 +16,7 @@ _START_S = 15.0
 _ASOUNDRC = "pcm.!default { type pulse }\nctl.!default { type pulse }\n"
 
 
-class PulseUnavailable(Exception):
+class PulseUnavailable(Exception):  # noqa: N818 - a reason to skip, no error
     """No private server can run here; the message says why."""
 
 
