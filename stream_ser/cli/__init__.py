@@ -76,7 +76,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = _run(args)
+        code = _invoke(args)
         sys.stdout.flush()
     except BrokenPipeError:
         _abandon_stdout()
@@ -89,7 +89,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
-def _run(args: Sequence[str] | None) -> int:
+def _invoke(args: Sequence[str] | None) -> int:
     try:
         result = app.main(args=args, prog_name="stream-ser", standalone_mode=False)
     except StreamSerError as error:
