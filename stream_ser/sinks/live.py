@@ -6,7 +6,9 @@ state and draws at most ten times a second, driven by the audio itself.
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -211,15 +213,23 @@ def _timeline(state: LiveState, colour: dict[str, str], width: int, chart_rows: 
     cells, heights = _columns(state, columns)
     lines = []
     for row in range(chart_rows, 0, -1):
-        line = Text("  ")
-        for label, confidence in zip(cells, heights, strict=True):
-            eighths = round(confidence * chart_rows * 8) - 8 * (row - 1)
-            line.append(EIGHTHS_UP[min(max(eighths, 0), 8)], style=colour.get(label, FAINT))
-        lines.append(line)
+        glyphs = [
+            (EIGHTHS_UP[min(max(round(confidence * chart_rows * 8) - 8 * (row - 1), 0), 8)], colour.get(label, FAINT))
+            for label, confidence in zip(cells, heights, strict=True)
+        ]
+        lines.append(Text("  ").append_text(_coloured(glyphs)))
     lines.append(Text("  ").append_text(strip(cells, colour)))
     if with_axis:
         lines.append(Text("  ").append_text(axis(-HISTORY_S, 0.0, columns, _ago)))
     return lines
+
+
+def _coloured(glyphs: Iterable[tuple[str, str]]) -> Text:
+    """``(glyph, colour)`` cells as text, one span a run of a colour: spans are what costs when a frame is drawn."""
+    text = Text()
+    for hue, run in itertools.groupby(glyphs, key=lambda cell: cell[1]):
+        text.append("".join(glyph for glyph, _ in run), style=hue)
+    return text
 
 
 def _columns(state: LiveState, columns: int) -> tuple[list[str], list[float]]:
@@ -262,16 +272,15 @@ def _level(state: LiveState, width: int) -> Text:
     level, peak = (
         round((value - FLOOR_DBFS) / -FLOOR_DBFS * cells) for value in (state.level_dbfs, min(state.peak_dbfs, 0.0))
     )
+    meter = []
     for cell in range(cells):
         dbfs = FLOOR_DBFS * (1 - (cell + 1) / cells)
         hue = _METER_COLOURS[(dbfs > _LOUD_DBFS) + (dbfs > _CLIPPING_DBFS)]
         if cell == peak - 1 and peak > level:
-            line.append("┃", style=hue)
-        elif cell < level:
-            line.append("█", style=hue)
+            meter.append(("┃", hue))
         else:
-            line.append("·", style=FAINT)
-    return line.append(numbers, style=GREY)
+            meter.append(("█", hue) if cell < level else ("·", FAINT))
+    return line.append_text(_coloured(meter)).append(numbers, style=GREY)
 
 
 def _db(dbfs: float) -> str:
