@@ -1,0 +1,283 @@
+"""Imports point down only, and the runtime works without what training needs."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from stream_ser.engine import DEFAULT_MODEL, bundled
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: What only training needs. ``stream_ser.models`` is made of it.
+TRAINING = frozenset({"torch", "torchaudio", "einops", "onnx", "onnxscript", "matplotlib"})
+#: Loaded by no command before it runs.
+HEAVY = TRAINING | {"numpy", "onnxruntime", "rich", "sounddevice", "soundfile", "soxr"}
+
+STAGES = frozenset({"sources", "framer", "features", "engine", "decider", "sinks"})
+BASE = frozenset({"version", "errors", "config", "events", "card"})
+RUNTIME = BASE | STAGES | {"audio", "pipeline", "assets"}
+#: part: the parts that it may import, besides itself. ``stream_ser.sinks.live`` is of the part ``sinks``.
+LAYERS: dict[str, frozenset[str]] = {
+    **dict.fromkeys(BASE, BASE),
+    **dict.fromkeys(STAGES, BASE),
+    "audio": BASE,
+    "sources": BASE | {"audio"},
+    "pipeline": BASE | STAGES,
+    "cli": RUNTIME | {"train", "export"},
+    "models": BASE,
+    "train": (RUNTIME - {"sources", "sinks"}) | {"models"},
+    "export": (RUNTIME - {"sources", "sinks"}) | {"models", "train"},
+    "assets": frozenset(),
+    "__init__": RUNTIME,
+    "__main__": frozenset({"cli"}),
+}
+#: package: the only part of the runtime, besides the command line, that knows it.
+OWNERS = {"onnxruntime": "engine", "sounddevice": "sources", "soundfile": "audio", "soxr": "audio", "rich": "sinks"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module; ``deferred`` where it is inside a function or for type checkers only."""
+
+    module: str
+    line: int
+    deferred: bool
+    typing_only: bool
+
+
+def sources() -> dict[str, str]:
+    """Module name and text of every module of the package, train/ and export/ included."""
+    found = {}
+    for folder, package in (
+        ("stream_ser", "stream_ser"),
+        ("train", "stream_ser.train"),
+        ("export", "stream_ser.export"),
+    ):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            name = ".".join((package, *path.relative_to(ROOT / folder).with_suffix("").parts))
+            found[name] = path.read_text(encoding="utf-8")
+    return found
+
+
+def part_of(module: str) -> str:
+    """``stream_ser.sinks.live`` is of the part ``sinks``; the package itself of ``__init__``."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def imports_of(module: str, text: str, known: frozenset[str]) -> Iterator[Import]:
+    """Imports of a module's text; relative ones resolved, ``from package import module`` as that module."""
+    yield from _walk(ast.parse(text), module, known, deferred=False, typing_only=False)
+
+
+def _walk(node: ast.AST, module: str, known: frozenset[str], deferred: bool, typing_only: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield Import(alias.name, child.lineno, deferred, typing_only)
+        elif isinstance(child, ast.ImportFrom):
+            # ``module`` ends in __init__ for a package, so dropping the last name gives its package either way.
+            base = module.split(".")[: -child.level] if child.level else []
+            origin = ".".join([*base, *([child.module] if child.module else [])])
+            for alias in child.names:
+                inner = f"{origin}.{alias.name}"
+                is_module = inner in known or f"{inner}.__init__" in known
+                yield Import(inner if is_module else origin, child.lineno, deferred, typing_only)
+        elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            for statement in child.body:
+                yield from _walk(ast.Module([statement], []), module, known, True, True)
+            for statement in child.orelse:
+                yield from _walk(ast.Module([statement], []), module, known, deferred, typing_only)
+        else:
+            inside = deferred or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from _walk(child, module, known, inside, typing_only)
+
+
+def complaints(modules: Mapping[str, str], known: frozenset[str]) -> list[str]:
+    """What in ``modules`` (name to text) breaks the rules; ``known`` names all modules that there are."""
+    found = []
+    for module, text in modules.items():
+        part = part_of(module)
+        if part not in LAYERS:
+            found.append(f"{module}: {part} has no place among the layers; give it one in {Path(__file__).name}")
+            continue
+        imports = list(imports_of(module, text, known))
+        trains = any(part_of(i.module) in {"train", "export"} for i in imports if i.module.startswith("stream_ser."))
+        for item in imports:
+            reason = _refusal(part, item, trains)
+            if reason:
+                found.append(f"{module}:{item.line}: imports {item.module}: {reason}")
+        if part != "cli" and any(name in text for name in ("import_module", "__import__")):
+            found.append(f"{module}: imports by name; only the command line does")
+    return found
+
+
+def _refusal(part: str, item: Import, trains: bool) -> str:
+    top, _, rest = item.module.partition(".")
+    if top == "stream_ser":
+        target = rest.partition(".")[0] or "__init__"
+        if target == "__init__":
+            return "name the module that defines it"
+        if target == part:
+            return ""
+        if target not in LAYERS[part]:
+            return f"{part} must not import {target}"
+        if part == "cli" and target in {"train", "export"} and not item.deferred:
+            return "only inside a function, for training packages may be missing"
+        if part == "__init__" and target != "version" and not item.deferred:
+            return "public names are loaded lazily"
+    if top in {"train", "export", "tests"}:
+        return "not an installed name; inside train/ and export/ imports are relative or stream_ser...."
+    if part in {"models", "train", "export"}:
+        return ""
+    if top in TRAINING:
+        return "" if part == "cli" and trains and item.deferred else "the runtime works without it"
+    if part == "cli":
+        return "numpy, rich and audio libraries only inside a function" if top in HEAVY and not item.deferred else ""
+    if top in OWNERS and OWNERS[top] != part and not item.typing_only:
+        return f"only {OWNERS[top]} and the command line know it"
+    return ""
+
+
+def test_imports_point_down() -> None:
+    modules = sources()
+    assert {"stream_ser.pipeline", "stream_ser.train.loop", "stream_ser.export.to_onnx"} <= set(modules)
+    assert complaints(modules, frozenset(modules)) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("stream_ser.engine", "from stream_ser.decider import Decider"),
+        ("stream_ser.engine", "def f():\n    from stream_ser.decider import Decider"),
+        ("stream_ser.engine", "from .decider import Decider"),
+        ("stream_ser.engine", "from . import decider"),
+        ("stream_ser.engine", "import stream_ser.pipeline"),
+        ("stream_ser.engine", "def f():\n    import torch.nn"),
+        ("stream_ser.engine", "if TYPE_CHECKING:\n    from torch import Tensor"),
+        ("stream_ser.engine", "from stream_ser.models.septr import SepTr"),
+        ("stream_ser.engine", "from stream_ser.audio import AudioFile"),
+        ("stream_ser.engine", "import importlib\nimportlib.import_module('torch')"),
+        ("stream_ser.features", "import onnxruntime"),
+        ("stream_ser.sinks.live", "from ..sources import Microphone"),
+        ("stream_ser.sinks.live", "from stream_ser.pipeline import Recognizer"),
+        ("stream_ser.events", "from stream_ser.framer import Framer"),
+        ("stream_ser.pipeline", "from stream_ser.cli import main"),
+        ("stream_ser.pipeline", "from stream_ser.audio import AudioFile"),
+        ("stream_ser.pipeline", "from stream_ser.train.metrics import score"),
+        ("stream_ser.cli.train", "from stream_ser.train import loop"),
+        ("stream_ser.cli.train", "import torch\ndef f():\n    from stream_ser.train import loop"),
+        ("stream_ser.cli.file", "import numpy as np"),
+        ("stream_ser.cli.file", "def f():\n    import matplotlib"),
+        ("stream_ser.cli.file", "def f():\n    from stream_ser.models import septr"),
+        ("stream_ser.train.loop", "from train.corpora import Corpus"),
+        ("stream_ser.train.loop", "import train"),
+        ("stream_ser.train.loop", "from ..cli import main"),
+        ("stream_ser.train.loop", "from stream_ser.export.to_onnx import make_card"),
+        ("stream_ser.export.to_onnx", "from export.verify import TOLERANCE"),
+        ("stream_ser.__init__", "from stream_ser.pipeline import Recognizer"),
+        ("stream_ser.newcomer", "import os"),
+    ],
+)
+def test_each_rule_can_fail(module: str, text: str) -> None:
+    assert len(complaints({module: text}, frozenset(sources()))) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("stream_ser.sinks.live", "from . import palette\nfrom .table import Table\nimport rich"),
+        ("stream_ser.sources", "from stream_ser.audio import AudioFile"),
+        ("stream_ser.cli.train", "def f():\n    import torch\n    from stream_ser.train import loop"),
+        ("stream_ser.cli.train", "if TYPE_CHECKING:\n    from stream_ser.train.loop import Trainer"),
+        ("stream_ser.export.to_onnx", "from stream_ser.train.loop import Trainer\nfrom .verify import TOLERANCE"),
+        ("stream_ser.__init__", "def __getattr__(name):\n    from stream_ser.pipeline import Recognizer"),
+    ],
+)
+def test_what_is_allowed(module: str, text: str) -> None:
+    assert complaints({module: text}, frozenset(sources())) == []
+
+
+def test_no_import_cycle() -> None:
+    """At module level; a cycle makes the result depend on which module comes first."""
+    modules = sources()
+    known = frozenset(modules)
+
+    def full(name: str) -> str:
+        return f"{name}.__init__" if f"{name}.__init__" in known else name
+
+    waits = {m: {full(i.module) for i in imports_of(m, t, known) if not i.deferred} & known for m, t in modules.items()}
+    while ready := {module for module, needs in waits.items() if not needs & waits.keys()}:
+        waits = {module: needs for module, needs in waits.items() if module not in ready}
+    assert waits == {}
+
+
+def run_python(code: str, *args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-c", code, *args]
+    return subprocess.run(command, env=env, cwd=cwd, capture_output=True, encoding="utf-8", timeout=120, check=False)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import stream_ser.cli",
+        # python -m stream_ser --help, in an interpreter that lives on to tell what was loaded
+        "import contextlib, io, runpy\n"
+        "sys.argv[1:] = ['--help']\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):\n"
+        "    runpy.run_module('stream_ser', run_name='__main__', alter_sys=True)\n"
+        "assert 'listen' in out.getvalue()",
+    ],
+    ids=["import", "help"],
+)
+def test_command_line_starts_light(code: str) -> None:
+    code = f"import sys\n{code}\nprint(*sorted({set(HEAVY)!r} & sys.modules.keys()))"
+    done = run_python(code)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
+
+
+RECOGNISE_WITHOUT_TRAINING = f"""
+import importlib.abc, sys
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {set(TRAINING)!r}:
+            raise ImportError(f"{{name}} is blocked")
+sys.meta_path.insert(0, Absent())
+try:
+    import torch
+except ImportError:
+    from stream_ser.cli import main
+    main(sys.argv[1:])
+"""
+
+
+def recognise_without_training(wav: Path, model: str, cwd: Path) -> None:
+    args = ["file", str(wav), "--model", model, "--provider", "cpu", "--format", "csv"]
+    done = run_python(RECOGNISE_WITHOUT_TRAINING, *args, cwd=cwd)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) > 1
+
+
+@pytest.fixture(scope="module")
+def voice_wav(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from generate import voice, write_wav
+
+    return write_wav(tmp_path_factory.mktemp("voice") / "voice.wav", voice(5.0))
+
+
+def test_recognises_without_training_packages(voice_wav: Path, tiny_model: Path, tmp_path: Path) -> None:
+    recognise_without_training(voice_wav, str(tiny_model), tmp_path)
+
+
+@pytest.mark.skipif(not bundled(), reason="no model is bundled yet")
+def test_bundled_model_recognises_without_training_packages(voice_wav: Path, tmp_path: Path) -> None:
+    recognise_without_training(voice_wav, DEFAULT_MODEL, tmp_path)
