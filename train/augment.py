@@ -36,17 +36,17 @@ class AugmentConfig:
     """
 
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
-    cut_p: float = 0.3
+    cut_p: float = 0.2
     trail_s: float = 0.5
     gain_db: float = 6.0
-    noise_p: float = 0.3
+    noise_p: float = 0.25
     noise_snr_db: tuple[float, float] = (5.0, 30.0)
-    reverb_p: float = 0.2
+    reverb_p: float = 0.15
     reverb_rt60_s: tuple[float, float] = (0.1, 0.5)
     time_masks: int = 2
-    time_mask_frames: int = 40
+    time_mask_frames: int = 30
     mel_masks: int = 2
-    mel_mask_bands: int = 10
+    mel_mask_bands: int = 8
     mixup_alpha: float = 0.2
 
 

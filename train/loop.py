@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import os
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -24,6 +25,7 @@ from torch.optim.swa_utils import AveragedModel
 from stream_ser.config import FeatureConfig, WindowConfig
 from stream_ser.errors import TrainError
 from stream_ser.models.septr import SepTr, SepTrConfig
+from stream_ser.version import __version__
 
 from .augment import AugmentConfig, mixup, spec_augment
 from .corpora import Corpus
@@ -57,12 +59,12 @@ class TrainConfig:
         threads: torch threads; 0 leaves torch's choice.
     """
 
-    epochs: int = 60
+    epochs: int = 45
     batch_size: int = 32
-    lr: float = 1e-3
+    lr: float = 1.5e-3
     weight_decay: float = 0.05
-    warmup_epochs: float = 3.0
-    label_smoothing: float = 0.1
+    warmup_epochs: float = 2.0
+    label_smoothing: float = 0.05
     ema_decay: float = 0.998
     grad_clip: float = 1.0
     precision: Precision = "bf16"
@@ -201,6 +203,17 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     os.replace(temporary, path)
 
 
+def current_commit() -> str:
+    """Commit of the checkout that this file lies in, with ``+`` for uncommitted changes; empty for an installed wheel."""
+    folder = Path(__file__).resolve().parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
 def clip_mean(values: NDArray[np.float64], owners: NDArray[np.int64]) -> NDArray[np.float64]:
     """Mean of window rows ``(windows, classes)`` over the windows of each clip, ``(clips, classes)``."""
     count = np.bincount(owners).astype(np.float64)
@@ -236,6 +249,7 @@ class Trainer:
         self.history: list[Epoch] = []
         self.validation_logits: NDArray[np.float64] | None = None
         self._elapsed_s = 0.0
+        self._commit = current_commit()
 
     def prepare(self, advance: Callable[[], object] | None = None) -> None:
         """Decode the clips, take the statistics of the training part and build the network."""
@@ -362,6 +376,8 @@ class Trainer:
             "epochs": len(self.history),
             "train_seconds": round(self._elapsed_s, 1),
             "torch": torch.__version__,
+            "stream_ser": __version__,
+            "commit": self._commit,
             "device": str(self.device),
         }
 

@@ -28,7 +28,7 @@ def default() -> RunConfig:
         dim_head=48,
         mlp_dim=384,
         stem="conv",
-        stem_channels=(32, 64, 128, 192),
+        stem_channels=(32, 32, 64, 64, 128, 128, 256, 256),
         final_norm=True,
     )
     return RunConfig(model, features=features, window=window)
