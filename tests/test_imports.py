@@ -226,22 +226,16 @@ def run_python(code: str, *args: str, cwd: Path | None = None) -> subprocess.Com
     return subprocess.run(command, env=env, cwd=cwd, capture_output=True, encoding="utf-8", timeout=120, check=False)
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import stream_ser.cli",
-        # python -m stream_ser --help, in an interpreter that lives on to tell what was loaded
-        "import contextlib, io, runpy\n"
+def test_python_m_help_starts_light() -> None:
+    """In an interpreter that lives on to tell what was loaded."""
+    done = run_python(
+        "import contextlib, io, runpy, sys\n"
         "sys.argv[1:] = ['--help']\n"
         "with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):\n"
         "    runpy.run_module('stream_ser', run_name='__main__', alter_sys=True)\n"
-        "assert 'listen' in out.getvalue()",
-    ],
-    ids=["import", "help"],
-)
-def test_command_line_starts_light(code: str) -> None:
-    code = f"import sys\n{code}\nprint(*sorted({set(HEAVY)!r} & sys.modules.keys()))"
-    done = run_python(code)
+        "assert 'listen' in out.getvalue()\n"
+        f"print(*sorted({set(HEAVY)!r} & sys.modules.keys()))"
+    )
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
 
 
