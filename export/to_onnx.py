@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import tempfile
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,11 +177,23 @@ class temporary_beside:  # noqa: N801 - a context manager that reads like a func
         self.path.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def quiet(logger: logging.Logger) -> Iterator[None]:
+    """Let only errors through."""
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def write_onnx(network: SepTr, card: Card, path: Path) -> None:
     """Write ``network`` with ``card`` as one file: weights inside, batch dynamic, mel and time fixed."""
     example = torch.zeros(2, card.features.n_mels, card.window.frames)
-    with warnings.catch_warnings():
-        # The exporter's own libraries warn about their future releases; nothing in it concerns the model.
+    # The exporter's own libraries talk about packages that are not needed and about their future releases.
+    logger = logging.getLogger("torch.onnx")
+    with warnings.catch_warnings(), quiet(logger):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             network.eval(),

@@ -94,7 +94,7 @@ class LogMel:
         power += np.square(spectrum.imag)
         # A stack of one-row products: BLAS gets the same shape for every frame, however many there are. One
         # (frames, bins) @ (bins, mel) product rounds differently for different numbers of frames.
-        mel = np.matmul(power[:, None, :].astype(np.float32, copy=False), self._filters)[:, 0, :]
+        mel: NDArray[np.float32] = np.matmul(power[:, None, :].astype(np.float32, copy=False), self._filters)[:, 0, :]
         mel += self._floor
         np.log(mel, out=mel)
         return mel
@@ -122,7 +122,8 @@ def log_mel(samples: NDArray[np.float32], config: FeatureConfig | None = None) -
         return np.empty((config.n_mels, 0), dtype=np.float32)
     frames = sliding_window_view(samples, config.n_fft)[:: config.hop_length]
     stage = LogMel(config)
-    out = np.empty((len(frames), config.n_mels), dtype=np.float32)
+    out: NDArray[np.float32] = np.empty((len(frames), config.n_mels), dtype=np.float32)
     for first in range(0, len(frames), FRAMES_AT_ONCE):
         out[first : first + FRAMES_AT_ONCE] = stage(frames[first : first + FRAMES_AT_ONCE])
-    return out.T
+    columns: NDArray[np.float32] = out.T
+    return columns

@@ -31,7 +31,9 @@ def to_int16(wave: NDArray[np.float32]) -> NDArray[np.int16]:
 
 def to_float32(wave: NDArray[np.int16]) -> NDArray[np.float32]:
     """Inverse of :func:`to_int16`."""
-    return wave.astype(np.float32) / np.float32(32768.0)
+    out = wave.astype(np.float32)
+    out /= np.float32(32768.0)
+    return out
 
 
 def read_waves(clips: Sequence[Clip], config: FeatureConfig, advance: Callable[[], object] | None = None) -> Waves:

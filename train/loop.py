@@ -59,9 +59,9 @@ class TrainConfig:
         threads: torch threads; 0 leaves torch's choice.
     """
 
-    epochs: int = 45
+    epochs: int = 34
     batch_size: int = 32
-    lr: float = 1.5e-3
+    lr: float = 1e-3
     weight_decay: float = 0.05
     warmup_epochs: float = 2.0
     label_smoothing: float = 0.05
@@ -375,7 +375,7 @@ class Trainer:
             "seed": self.config.train.seed,
             "epochs": len(self.history),
             "train_seconds": round(self._elapsed_s, 1),
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),  # a TorchVersion would not load with weights_only
             "stream_ser": __version__,
             "commit": self._commit,
             "device": str(self.device),
@@ -453,7 +453,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - torch raises many kinds for a broken file
-        reason = str(error).splitlines()[0]
+        # The rest of torch's message advises to load it as code.
+        reason = str(error).partition("\n")[0].partition(". ")[0]
         raise TrainError(f"{path}: not a readable checkpoint ({type(error).__name__}: {reason})") from None
     if not isinstance(state, dict) or state.get("format") != 1 or "average" not in state:
         raise TrainError(f"{path}: not a checkpoint of stream-ser; train one with 'stream-ser train'")

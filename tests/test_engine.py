@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from stream_ser import engine
+from stream_ser.card import Card
+from stream_ser.config import FeatureConfig
+from stream_ser.errors import ModelError, ProviderError
+
+
+def test_loads_by_path_and_runs(tiny_model) -> None:
+    loaded = engine.load(tiny_model, "cpu")
+    assert loaded.provider == engine.CPU
+    window = np.random.default_rng(0).normal(-6, 3, (300, 64)).astype(np.float32)
+    probabilities = loaded.probabilities(window)
+    assert sum(probabilities) == pytest.approx(1.0)
+    assert loaded.probabilities(window) == probabilities
+    # The engine normalises with the card's constants: this graph is a mean over time and a matrix.
+    onnx = pytest.importorskip("onnx")
+    weights = onnx.numpy_helper.to_array(onnx.load(tiny_model).graph.initializer[1])
+    expected = ((window + 6.0) / 3.0).mean(axis=0) @ weights
+    np.testing.assert_allclose(loaded.logits(window), expected, atol=1e-5)
+
+
+def test_temperature_softens(tiny_onnx) -> None:
+    features = FeatureConfig()
+    sides = {"mean": (-6.0,) * 64, "std": (3.0,) * 64}
+    window = np.random.default_rng(0).normal(-3, 3, (300, 64)).astype(np.float32)
+    hot, cold = (
+        max(
+            engine.load(
+                tiny_onnx(f"{t}.onnx", card=Card("t", ("a", "b", "c", "d", "e", "f"), features, **sides, temperature=t))
+            ).probabilities(window)
+        )
+        for t in (3.0, 0.5)
+    )
+    assert hot < cold
+
+
+def test_unknown_names_list_what_is_there() -> None:
+    with pytest.raises(ModelError, match="no such model file, nor a bundled model"):
+        engine.load("nobody")
+
+
+def test_a_folder_is_not_a_model(tmp_path) -> None:
+    with pytest.raises(ModelError, match="is a folder"):
+        engine.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x07\x12\x00" * 50])
+def test_a_file_that_is_no_model_is_refused(tmp_path, content: bytes) -> None:
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="broken"):
+        engine.load(path)
+
+
+def test_a_truncated_model_is_refused(tiny_model, tmp_path) -> None:
+    content = tiny_model.read_bytes()
+    for share in (0.3, 0.7, 0.95):
+        path = tmp_path / "cut.onnx"
+        path.write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(ModelError, match=r"cut\.onnx"):
+            engine.load(path)
+
+
+def test_a_model_without_a_card_is_refused(tiny_onnx) -> None:
+    with pytest.raises(ModelError, match="has no stream-ser card"):
+        engine.load(tiny_onnx(with_card=False))
+
+
+def test_a_card_that_is_broken_is_refused(tiny_onnx) -> None:
+    with pytest.raises(ModelError, match="not valid JSON"):
+        engine.load(tiny_onnx(card="{"))
+
+
+def test_a_card_of_another_graph_is_refused(tiny_onnx) -> None:
+    with pytest.raises(ModelError, match="input is"):
+        engine.load(tiny_onnx(mels=40))
+    with pytest.raises(ModelError, match="output is"):
+        engine.load(tiny_onnx(outputs=3))
+
+
+def test_a_network_that_returns_nan_is_never_a_score(tiny_model) -> None:
+    loaded = engine.load(tiny_model)
+    with pytest.raises(ModelError, match="not finite"), np.errstate(invalid="ignore"):
+        loaded.probabilities(np.full((300, 64), np.nan, np.float32))
+
+
+def test_cuda_fails_loudly_where_it_cannot_be_used(tiny_model) -> None:
+    if engine._nvidia_driver_present():
+        pytest.skip("this machine has an NVIDIA driver")
+    with pytest.raises(ProviderError, match="cuda"):
+        engine.load(tiny_model, "cuda")
+    assert engine.load(tiny_model, "auto").provider == engine.CPU

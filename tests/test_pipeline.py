@@ -1,0 +1,165 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_ser import engine
+from stream_ser.config import FeatureConfig
+from stream_ser.errors import AudioError
+from stream_ser.events import SILENCE, Decision, Gap, Prediction
+from stream_ser.pipeline import LOWEST_DBFS, Recognizer
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model):
+    return engine.load(tiny_model, "cpu")
+
+
+def events_of(recognizer: Recognizer, samples: np.ndarray, sizes: list[int]) -> list:
+    recognizer.reset()
+    events, position, turn = [], 0, 0
+    while position < len(samples):
+        block = samples[position : position + sizes[turn % len(sizes)]]
+        events += recognizer.push(block)
+        position, turn = position + len(block), turn + 1
+    return events + recognizer.flush()
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    sizes=st.lists(st.one_of(st.integers(1, 50), st.integers(200, 30_000)), min_size=1, max_size=5),
+    seconds=st.floats(0.4, 5.0),
+    seed=st.integers(0, 5),
+)
+def test_any_split_gives_the_same_events(model, speechlike, sizes, seconds, seed) -> None:
+    samples = speechlike(seconds, seed)
+    recognizer = Recognizer(model)
+    whole = events_of(recognizer, samples, [len(samples)])
+    summary = recognizer.summary()
+    assert events_of(recognizer, samples, sizes) == whole
+    assert recognizer.summary() == summary
+
+
+def test_sample_by_sample_gives_the_same_events(model, speechlike) -> None:
+    samples = speechlike(1.6, 3)
+    recognizer = Recognizer(model)
+    whole = events_of(recognizer, samples, [len(samples)])
+    assert events_of(recognizer, samples, [1]) == whole
+
+
+def test_predictions_lie_on_the_hop_grid(model, speechlike) -> None:
+    events = events_of(Recognizer(model), speechlike(4.0, 0), [1_000])
+    predictions = [e for e in events if isinstance(e, Prediction)]
+    ends = [p.end for p in predictions]
+    features = FeatureConfig()
+    assert ends[0] == features.samples_for(100)
+    assert all(b - a == 25 * 160 for a, b in zip(ends[:-2], ends[1:-1], strict=True))
+    assert 64_000 - 160 < ends[-1] <= 64_000
+    assert predictions[0].start == 0
+    assert predictions[-1].start > 0
+    assert all(sum(p.probabilities) == pytest.approx(1.0) for p in predictions)
+
+
+def test_the_network_sees_the_log_mel_of_the_window(model, speechlike) -> None:
+    from stream_ser.features import log_mel
+
+    samples = speechlike(4.0, 7)
+    last = [e for e in events_of(Recognizer(model), samples, [777]) if isinstance(e, Prediction)][-1]
+    assert last.probabilities == model.probabilities(log_mel(samples).T[-300:])
+
+
+def test_lost_samples_are_a_gap_and_the_clock_stays_right(model, speechlike) -> None:
+    samples = speechlike(4.0, 0)
+    recognizer = Recognizer(model)
+    events = recognizer.push(samples[:20_000])
+    events += recognizer.push(samples[25_000:], lost=5_000)
+    events += recognizer.flush()
+    assert [e for e in events if isinstance(e, Gap)] == [Gap(20_000, 5_000)]
+    summary = recognizer.summary()
+    assert (summary.samples, summary.lost) == (64_000, 5_000)
+    filled = samples.copy()
+    filled[20_000:25_000] = 0.0
+    expected = events_of(Recognizer(model), filled, [64_000])
+    assert [e for e in events if not isinstance(e, Gap)] == expected
+
+
+def test_a_long_loss_is_counted(model, speechlike) -> None:
+    recognizer = Recognizer(model)
+    recognizer.push(speechlike(2.0, 0))
+    events = recognizer.push(speechlike(2.0, 1), lost=160_000)
+    recognizer.flush()
+    assert recognizer.summary().samples == 2 * 32_000 + 160_000
+    assert any(isinstance(e, Decision) and e.label != SILENCE for e in events)
+
+
+def test_digital_silence_is_silence(model) -> None:
+    recognizer = Recognizer(model)
+    events = events_of(recognizer, np.zeros(64_000, np.float32), [4_000])
+    predictions = [e for e in events if isinstance(e, Prediction)]
+    assert all(p.probabilities == () and p.level_dbfs == LOWEST_DBFS for p in predictions)
+    assert [e.label for e in events if isinstance(e, Decision)] == [SILENCE]
+    summary = recognizer.summary()
+    assert (summary.label, summary.probabilities) == (SILENCE, ())
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_bad_samples_are_named_and_change_nothing(model, speechlike, bad) -> None:
+    samples = speechlike(2.0, 0)
+    recognizer = Recognizer(model)
+    recognizer.push(samples[:8_000])
+    broken = samples[8_000:].copy()
+    broken[100] = bad
+    with pytest.raises(AudioError, match=r"sample 8100 \(at 0\.506 s\)"):
+        recognizer.push(broken)
+    rest = recognizer.push(samples[8_000:]) + recognizer.flush()
+    assert rest == events_of(Recognizer(model), samples, [32_000])
+
+
+@pytest.mark.parametrize("count", [0, 1, 511, 4_000])
+def test_too_short_is_said(model, count: int) -> None:
+    recognizer = Recognizer(model)
+    recognizer.push(np.full(count, 0.1, np.float32))
+    with pytest.raises(AudioError, match="too short"):
+        recognizer.flush()
+
+
+def test_the_level_is_that_of_the_last_hop(model) -> None:
+    tone = np.sin(2 * np.pi * 440 * np.arange(48_000) / 16_000).astype(np.float32)
+    tone[32_000:] *= 0.1
+    predictions = [e for e in events_of(Recognizer(model), tone, [48_000]) if isinstance(e, Prediction)]
+    assert predictions[0].level_dbfs == pytest.approx(-3.01, abs=0.05)
+    assert predictions[-1].level_dbfs == pytest.approx(-23.01, abs=0.05)
+
+
+def test_timing_is_measured_and_not_compared(model, speechlike) -> None:
+    import time
+
+    samples = speechlike(1.5, 0)
+    live = Recognizer(model).push(samples, captured_at=time.monotonic() - 0.2)
+    (first, *_) = [e for e in live if isinstance(e, Prediction)]
+    assert first.timing is not None
+    assert first.timing.age_ms is not None
+    assert first.timing.age_ms >= 200.0
+    assert first.timing.inference_ms > 0.0
+    assert live == Recognizer(model).push(samples)
+
+
+def test_the_summary_judges_by_the_fullest_windows(model, speechlike) -> None:
+    recognizer = Recognizer(model)
+    samples = speechlike(2.0, 0)
+    predictions = [e for e in events_of(recognizer, samples, [len(samples)]) if isinstance(e, Prediction)]
+    assert recognizer.summary().probabilities == predictions[-1].probabilities
+    samples = speechlike(4.0, 0)
+    predictions = [e for e in events_of(recognizer, samples, [len(samples)]) if isinstance(e, Prediction)]
+    full = [p.probabilities for p in predictions if p.end >= FeatureConfig().samples_for(300)]
+    assert len(full) >= 4
+    assert recognizer.summary().probabilities == pytest.approx(tuple(np.mean(full, axis=0)))
+
+
+def test_decisions_fill_the_summary(model, speechlike) -> None:
+    recognizer = Recognizer(model)
+    events = events_of(recognizer, np.concatenate([speechlike(3.0, 0), np.zeros(48_000, np.float32)]), [5_000])
+    seconds = recognizer.summary().seconds
+    decisions = [e for e in events if isinstance(e, Decision)]
+    assert sum(seconds.values()) == pytest.approx((decisions[-1].end - decisions[0].start) / 16_000)
+    assert seconds[SILENCE] > 1.0

@@ -1,0 +1,354 @@
+"""The training loop, export and evaluation on a generated corpus: small, but the real thing from end to end."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+from stream_ser import engine  # noqa: E402
+from stream_ser.config import WindowConfig  # noqa: E402
+from stream_ser.errors import DataError, ModelError, OutputError, TrainError  # noqa: E402
+from stream_ser.export import to_onnx  # noqa: E402
+from stream_ser.train import corpora, evaluate, presets, report, splits  # noqa: E402
+from stream_ser.train.loop import (  # noqa: E402
+    BEST,
+    CHECKPOINT,
+    RunConfig,
+    Trainer,
+    ema_with_warmup,
+    learning_rate,
+    read_checkpoint,
+    trained_network,
+)
+
+TINY = (
+    "window.frames=100",
+    "window.minimum=50",
+    "model.dim=16",
+    "model.depth=1",
+    "model.heads=2",
+    "model.dim_head=8",
+    "model.mlp_dim=16",
+    "model.stem_channels=8,8,16,16",
+    "train.batch_size=8",
+    "train.epochs=2",
+    "augment.speeds=1.0",
+)
+
+
+def tiny_config(*changes: str) -> RunConfig:
+    return presets.apply(presets.preset("default"), [*TINY, *changes])
+
+
+def make(corpus_folder, out, *changes: str) -> Trainer:
+    corpus = corpora.load("crema-d", corpus_folder)
+    out.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(tiny_config(*changes), splits.fixed([corpus]), [corpus], out, torch.device("cpu"))
+    trainer.prepare()
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def run(tiny_crema_d, tmp_path_factory):
+    """A finished run of two epochs."""
+    out = tmp_path_factory.mktemp("runs") / "first"
+    trainer = make(tiny_crema_d, out)
+    trainer.fit()
+    report.write_report(trainer.history, trainer.labels, out)
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def exported(run):
+    return to_onnx.export_checkpoint(run.out / CHECKPOINT, run.out / "septr.onnx")
+
+
+def strip(history) -> list:
+    return [replace(epoch, seconds=0.0) for epoch in history]
+
+
+def test_the_run_folder_is_complete(run) -> None:
+    metrics = json.loads((run.out / "metrics.json").read_text())
+    assert len(metrics["history"]) == 2
+    assert metrics["parameters"] == run.parameters() > 1_000
+    assert (metrics["train_clips"], metrics["validation_clips"]) == (36, 24)
+    assert "speaker-disjoint" in metrics["split"]
+    for name in ("curves.png", "confusion.png"):
+        assert (run.out / name).read_bytes().startswith(b"\x89PNG")
+    assert not list(run.out.glob("*.part"))
+
+
+def test_the_same_seed_gives_the_same_numbers(run, tiny_crema_d, tmp_path) -> None:
+    again = make(tiny_crema_d, tmp_path / "again")
+    again.fit()
+    assert strip(again.history) == strip(run.history)
+    other = make(tiny_crema_d, tmp_path / "other", "train.seed=1")
+    other.fit()
+    assert strip(other.history) != strip(run.history)
+
+
+def test_a_resumed_run_equals_an_unbroken_one(run, tiny_crema_d, tmp_path) -> None:
+    class Kill(Exception):
+        pass
+
+    def kill(_epoch) -> None:
+        raise Kill
+
+    broken = make(tiny_crema_d, tmp_path / "broken")
+    with pytest.raises(Kill):
+        broken.fit(on_epoch=kill)
+    resumed = make(tiny_crema_d, tmp_path / "broken")
+    assert resumed.resume()
+    assert len(resumed.history) == 1
+    resumed.fit()
+    assert strip(resumed.history) == strip(run.history)
+    for name, value in run.average.state_dict().items():
+        assert torch.equal(value, resumed.average.state_dict()[name]), name
+
+
+def test_resume_refuses_other_settings(run, tiny_crema_d) -> None:
+    with pytest.raises(TrainError, match="other settings"):
+        make(tiny_crema_d, run.out, "train.lr=0.5").resume()
+
+
+def test_nothing_to_resume(tiny_crema_d, tmp_path) -> None:
+    assert make(tiny_crema_d, tmp_path / "new").resume() is False
+
+
+@pytest.mark.slow
+def test_it_learns(tiny_crema_d, tmp_path) -> None:
+    trainer = make(tiny_crema_d, tmp_path / "long", "train.epochs=30", "train.precision=fp32", "augment.mixup_alpha=0")
+    trainer.fit()
+    assert trainer.history[-1].scores.uar > 0.6
+    assert trainer.history[-1].train_loss < trainer.history[0].train_loss
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny_crema_d, tmp_path) -> None:
+    trainer = make(tiny_crema_d, tmp_path / "nan")
+    with torch.no_grad():
+        trainer.model.network.head.bias.fill_(float("nan"))
+    with pytest.raises(TrainError, match="loss became nan"):
+        trainer.fit()
+
+
+def test_statistics_come_from_the_training_part_alone(run, tiny_crema_d) -> None:
+    from stream_ser.train.dataset import band_statistics, read_waves
+
+    waves = read_waves(run.split.train, run.config.features)
+    mean, std = band_statistics(waves, run.config.features)
+    np.testing.assert_array_equal(run.mean, mean)
+    every = read_waves([*run.split.train, *run.split.validation], run.config.features)
+    assert not np.array_equal(band_statistics(every, run.config.features)[0], mean)
+    assert (std > 0).all()
+
+
+def test_learning_rate_rises_and_falls() -> None:
+    config = replace(presets.default().train, epochs=10, warmup_epochs=2.0, lr=1.0)
+    rates = [learning_rate(step, 10, config) for step in range(100)]
+    assert rates[0] == pytest.approx(0.05)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates.index(max(rates)) in (19, 20)
+    assert rates[-1] < 0.001
+
+
+def test_average_starts_fast() -> None:
+    averaged, current = [torch.zeros(1), torch.zeros(1, dtype=torch.int64)], [torch.ones(1), torch.tensor([7])]
+    ema_with_warmup(0.99)(averaged, current, torch.tensor(0))
+    assert averaged[0].item() == pytest.approx(0.9)
+    assert averaged[1].item() == 7
+    late = [torch.zeros(1)]
+    ema_with_warmup(0.99)(late, [torch.ones(1)], torch.tensor(10**6))
+    assert late[0].item() == pytest.approx(0.01)
+
+
+def test_export_is_one_verified_file(run, exported) -> None:
+    assert exported.difference <= 1e-4
+    assert exported.windows > 0
+    assert exported.source == "validation windows of the run"
+    assert [p.name for p in run.out.glob("*.onnx*")] == ["septr.onnx"]
+    loaded = engine.load(exported.path, "cpu")
+    assert loaded.card == exported.card
+    assert loaded.card.window == WindowConfig(frames=100, minimum=50)
+    assert loaded.card.training["seed"] == 0
+    assert "ODbL" in loaded.card.licence
+    # The runtime, fed with raw log-mel, gives the torch network's answer.
+    network = trained_network(read_checkpoint(run.out / CHECKPOINT))
+    window = run.windows[0].numpy()
+    normalised = (window - np.asarray(run.mean)[:, None]) / np.asarray(run.std)[:, None]
+    with torch.no_grad():
+        expected = network(torch.from_numpy(normalised)[None])[0].numpy()
+    np.testing.assert_allclose(loaded.logits(window.T), expected, atol=1e-4)
+
+
+def test_the_batch_axis_is_dynamic(exported) -> None:
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(str(exported.path), providers=["CPUExecutionProvider"])
+    for batch in (1, 3, 7):
+        logits = session.run(None, {"log_mel": np.zeros((batch, 64, 100), np.float32)})[0]
+        assert logits.shape == (batch, 6)
+
+
+def test_a_difference_above_the_tolerance_writes_nothing(run, tmp_path) -> None:
+    out = tmp_path / "septr.onnx"
+    with pytest.raises(TrainError, match="differs from torch"):
+        to_onnx.export_checkpoint(run.out / CHECKPOINT, out, tolerance=-1.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_to_an_impossible_place(run, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        to_onnx.export_checkpoint(run.out / CHECKPOINT, tmp_path / "file" / "septr.onnx")
+    with pytest.raises(OutputError, match="is a folder"):
+        to_onnx.export_checkpoint(run.out / CHECKPOINT, tmp_path)
+
+
+def test_the_newest_run_is_found(run, tmp_path) -> None:
+    import os
+    import shutil
+
+    for age, name in ((100, "old"), (0, "new")):
+        (tmp_path / name).mkdir()
+        for file in (CHECKPOINT, BEST):
+            shutil.copy(run.out / file, tmp_path / name / file)
+            stamp = (tmp_path / name / file).stat().st_mtime - age
+            os.utime(tmp_path / name / file, (stamp, stamp))
+    assert to_onnx.newest_checkpoint("septr", tmp_path) == tmp_path / "new" / CHECKPOINT
+    assert to_onnx.newest_checkpoint("septr", tmp_path, "best") == tmp_path / "new" / BEST
+    with pytest.raises(TrainError, match="no septr run"):
+        to_onnx.newest_checkpoint("septr", tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04broken"])
+def test_a_broken_checkpoint_is_refused(tmp_path, content: bytes) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(content)
+    with pytest.raises(TrainError, match="not a readable checkpoint"):
+        read_checkpoint(tmp_path / CHECKPOINT)
+
+
+def test_a_checkpoint_is_data_and_never_code(tmp_path) -> None:
+    class Evil:
+        def __reduce__(self):
+            return (exec, (f"open({str(tmp_path / 'ran')!r}, 'w').close()",))
+
+    torch.save({"format": 1, "average": Evil()}, tmp_path / CHECKPOINT)
+    with pytest.raises(TrainError, match="not a readable checkpoint"):
+        read_checkpoint(tmp_path / CHECKPOINT)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_another_pickle_is_not_a_checkpoint(tmp_path) -> None:
+    torch.save({"weights": 1}, tmp_path / CHECKPOINT)
+    with pytest.raises(TrainError, match="not a checkpoint of stream-ser"):
+        read_checkpoint(tmp_path / CHECKPOINT)
+    with pytest.raises(TrainError, match="no such checkpoint"):
+        read_checkpoint(tmp_path / "nothing.pt")
+
+
+def test_evaluation_of_the_onnx_file_agrees_with_training(run, exported) -> None:
+    result = evaluate.evaluate(engine.load(exported.path, "cpu"), run.split.validation)
+    assert result.scores.clips == 24
+    # Training validated under bf16 autocast, and the card's temperature does not move the largest probability.
+    assert abs(result.scores.uar - run.history[-1].scores.uar) <= 0.1
+    assert result.silent == 0
+
+
+def test_evaluation_refuses_foreign_labels(exported, run) -> None:
+    clips = [replace(run.split.validation[0], label="boredom")]
+    with pytest.raises(DataError, match="'boredom' is not one of the model's"):
+        evaluate.evaluate(engine.load(exported.path, "cpu"), clips)
+    with pytest.raises(DataError, match="no clips"):
+        evaluate.evaluate(engine.load(exported.path, "cpu"), [])
+
+
+def test_a_card_can_be_rewritten(exported, tmp_path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy.onnx"
+    shutil.copy(exported.path, copy)
+    card = replace(exported.card, results={"here": {"uar": 0.5}})
+    to_onnx.rewrite_card(copy, card)
+    assert engine.load(copy, "cpu").card == card
+    with pytest.raises(ModelError, match="no such model file"):
+        engine.load(tmp_path / "other.onnx")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("model.dim", "expected SECTION.FIELD=VALUE"),
+        ("dim=3", "expected SECTION.FIELD=VALUE"),
+        ("colour.dim=3", "unknown section"),
+        ("model.colour=3", "unknown field"),
+        ("model.dim=many", "expected a value like"),
+        ("model.depth=0", "at least 1"),
+        ("train.precision=fp8", "precision"),
+        ("model.patch=99x1", "larger than the input"),
+    ],
+)
+def test_changes_that_make_no_sense(change: str, message: str) -> None:
+    with pytest.raises(TrainError, match=message):
+        presets.apply(presets.default(), [change])
+
+
+def test_changes_are_typed_and_the_network_follows_the_features() -> None:
+    config = presets.apply(
+        presets.default(), ["model.patch=8x10", "model.stem=patch", "features.n_mels=40", "augment.speeds=0.95,1.05"]
+    )
+    assert config.model.patch == (8, 10)
+    assert config.model.n_mels == 40
+    assert config.augment.speeds == (0.95, 1.05)
+    assert RunConfig.from_dict(config.as_dict()) == config
+
+
+@pytest.mark.parametrize("name", list(presets.PRESETS))
+def test_presets_build(name: str) -> None:
+    from stream_ser.features import mel_filterbank
+    from stream_ser.models.septr import SepTr
+
+    config = presets.preset(name)
+    with torch.device("meta"):
+        SepTr(config.model)
+    assert mel_filterbank(config.features).shape[1] == config.model.n_mels
+    assert config.model.n_frames == config.window.frames
+
+
+def test_unknown_preset() -> None:
+    with pytest.raises(TrainError, match="unknown preset"):
+        presets.preset("miracle")
+
+
+@pytest.mark.parametrize(
+    ("stem", "order", "patch"),
+    [
+        ("patch", "frequency-time", "8x8"),
+        ("conv", "time-frequency", "8x16"),
+        ("patch", "frequency", "16x10"),
+        ("conv", "time", "16x16"),
+    ],
+)
+def test_every_septr_exports(stem: str, order: str, patch: str, tmp_path) -> None:
+    from stream_ser.card import Card
+    from stream_ser.export.verify import largest_difference
+    from stream_ser.models.septr import SepTr
+
+    torch.manual_seed(0)
+    config = tiny_config(f"model.stem={stem}", f"model.order={order}", f"model.patch={patch}")
+    network = SepTr(config.model).eval()
+    card = Card("septr", corpora.EMOTIONS, config.features, (0.0,) * 64, (1.0,) * 64, config.window)
+    to_onnx.write_onnx(network, card, tmp_path / "x.onnx")
+    assert largest_difference(tmp_path / "x.onnx", network, torch.randn(5, 64, 100), batch=3) < 1e-4
+
+
+def test_a_network_that_is_not_finite_does_not_pass(exported, run) -> None:
+    from stream_ser.export.verify import largest_difference
+
+    network = trained_network(read_checkpoint(run.out / CHECKPOINT))
+    with torch.no_grad():
+        network.head.bias.fill_(float("nan"))
+    assert largest_difference(exported.path, network, run.windows[:2]) == float("inf")
