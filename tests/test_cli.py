@@ -126,7 +126,7 @@ def fake_engine(monkeypatch):
 @pytest.fixture
 def microphone(monkeypatch):
     fake = type("Fake", (FakeMicrophone,), {"blocks": blocks_of(speech())})
-    monkeypatch.setattr("stream_ser.sources.Microphone", fake)
+    monkeypatch.setattr("stream_ser.microphone.Microphone", fake)
     return fake
 
 
@@ -532,7 +532,7 @@ def test_no_microphone_is_2(monkeypatch, call):
     def missing(*args, **kwargs):
         raise DeviceError("no audio input device found")
 
-    monkeypatch.setattr("stream_ser.sources.Microphone", missing)
+    monkeypatch.setattr("stream_ser.microphone.Microphone", missing)
     code, _, err = call("listen")
     assert code == 2
     assert "no audio input" in one_line(err)

@@ -21,26 +21,28 @@ TRAINING = frozenset({"torch", "torchaudio", "einops", "onnx", "onnxscript", "ma
 #: Loaded by no command before it runs.
 HEAVY = TRAINING | {"numpy", "onnxruntime", "rich", "sounddevice", "soundfile", "soxr"}
 
-STAGES = frozenset({"sources", "framer", "features", "engine", "decider", "sinks"})
+STAGES = frozenset({"sources", "microphone", "framer", "features", "engine", "decider", "sinks"})
 BASE = frozenset({"version", "errors", "config", "events", "card"})
-RUNTIME = BASE | STAGES | {"audio", "pipeline", "assets"}
+RUNTIME = BASE | STAGES | {"audio", "portaudio", "pipeline", "assets"}
 #: part: the parts that it may import, besides itself. ``stream_ser.sinks.live`` is of the part ``sinks``.
 LAYERS: dict[str, frozenset[str]] = {
     **dict.fromkeys(BASE, BASE),
     **dict.fromkeys(STAGES, BASE),
     "audio": BASE,
     "sources": BASE | {"audio"},
+    "portaudio": BASE,
+    "microphone": BASE | {"portaudio"},
     "pipeline": BASE | STAGES,
     "cli": RUNTIME | {"train", "export"},
     "models": BASE,
-    "train": (RUNTIME - {"sources", "sinks"}) | {"models"},
-    "export": (RUNTIME - {"sources", "sinks"}) | {"models", "train"},
+    "train": (RUNTIME - {"sources", "microphone", "portaudio", "sinks"}) | {"models"},
+    "export": (RUNTIME - {"sources", "microphone", "portaudio", "sinks"}) | {"models", "train"},
     "assets": frozenset(),
     "__init__": RUNTIME,
     "__main__": frozenset({"cli"}),
 }
 #: package: the only part of the runtime, besides the command line, that knows it.
-OWNERS = {"onnxruntime": "engine", "sounddevice": "sources", "soundfile": "audio", "soxr": "audio", "rich": "sinks"}
+OWNERS = {"onnxruntime": "engine", "sounddevice": "portaudio", "soundfile": "audio", "soxr": "audio", "rich": "sinks"}
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,9 @@ def test_imports_point_down() -> None:
         ("stream_ser.engine", "from stream_ser.audio import AudioFile"),
         ("stream_ser.engine", "import importlib\nimportlib.import_module('torch')"),
         ("stream_ser.features", "import onnxruntime"),
-        ("stream_ser.sinks.live", "from ..sources import Microphone"),
+        ("stream_ser.sinks.live", "from ..microphone import Microphone"),
+        ("stream_ser.sources", "from stream_ser.microphone import Microphone"),
+        ("stream_ser.microphone", "import sounddevice"),
         ("stream_ser.sinks.live", "from stream_ser.pipeline import Recognizer"),
         ("stream_ser.events", "from stream_ser.framer import Framer"),
         ("stream_ser.pipeline", "from stream_ser.cli import main"),
@@ -196,6 +200,7 @@ def test_each_rule_can_fail(module: str, text: str) -> None:
     [
         ("stream_ser.sinks.live", "from . import palette\nfrom .table import Table\nimport rich"),
         ("stream_ser.sources", "from stream_ser.audio import AudioFile"),
+        ("stream_ser.microphone", "from stream_ser.portaudio import portaudio"),
         ("stream_ser.cli.train", "def f():\n    import torch\n    from stream_ser.train import loop"),
         ("stream_ser.cli.train", "if TYPE_CHECKING:\n    from stream_ser.train.loop import Trainer"),
         ("stream_ser.export.to_onnx", "from stream_ser.train.loop import Trainer\nfrom .verify import TOLERANCE"),

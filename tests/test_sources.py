@@ -23,16 +23,9 @@ from hypothesis import strategies as st
 from stream_ser.audio import AudioFile, Resampler
 from stream_ser.errors import AudioError, DeviceError, OutputError
 from stream_ser.events import Block
-from stream_ser.sources import (
-    DeviceInfo,
-    FileSource,
-    Microphone,
-    WavRecorder,
-    find_device,
-    list_devices,
-    quiet_native_stderr,
-    resampled,
-)
+from stream_ser.microphone import Microphone
+from stream_ser.portaudio import DeviceInfo, find_device, list_devices, quiet_native_stderr
+from stream_ser.sources import FileSource, WavRecorder, resampled
 
 RATE = 16_000
 

@@ -14,7 +14,7 @@ def devices(as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from stream_ser.sources import find_device, list_devices
+    from stream_ser.portaudio import find_device, list_devices
 
     found = list_devices()
     find_device(None, found)  # without any device: the same message as listen gives

@@ -70,7 +70,8 @@ def listen(
         raise OutputError(f"--output and --record are both {output}; choose two names")
     if record is not None and record.exists() and not force:
         raise OutputError(f"{record} exists already; choose another name or use --force")
-    from stream_ser.sources import Microphone, WavRecorder
+    from stream_ser.microphone import Microphone
+    from stream_ser.sources import WavRecorder
 
     recognizer = recognizer_for(model, provider)
     with contextlib.ExitStack() as stack:
