@@ -175,7 +175,7 @@ def mixup(
     """
     if alpha <= 0.0:
         return features, targets
-    partner = torch.from_numpy(rng.permutation(len(features)))
-    share = torch.from_numpy(rng.beta(alpha, alpha, size=len(features)).astype(np.float32))
+    partner = torch.from_numpy(rng.permutation(len(features))).to(features.device)
+    share = torch.from_numpy(rng.beta(alpha, alpha, size=len(features)).astype(np.float32)).to(features.device)
     mixed = features * share[:, None, None] + features[partner] * (1.0 - share)[:, None, None]
     return mixed, targets * share[:, None] + targets[partner] * (1.0 - share)[:, None]

@@ -323,9 +323,8 @@ class Trainer:
             with torch.no_grad():
                 x = (self.features(waves.to(self.device)) - self.model.mean) / self.model.std
                 x = spec_augment(x, self.config.augment, rng)
-                targets = F.one_hot(classes, len(self.labels)).float()
+                targets = F.one_hot(classes, len(self.labels)).float().to(self.device)
                 x, targets = mixup(x, targets, self.config.augment.mixup_alpha, rng)
-                targets = targets.to(self.device)
             with autocast(config.precision, self.device):
                 logits = self.model.network(x)
             loss = F.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
