@@ -19,10 +19,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_ser.audio import AudioFile, RawFormat, Resampler
+from stream_ser.audio import AudioFile, Resampler
 from stream_ser.config import SAMPLE_RATE_HZ
 from stream_ser.errors import AudioError, OutputError
 from stream_ser.events import Block
+from stream_ser.wav import RawFormat
 
 _WAV_LIMIT_BYTES = 2**32 - 4096
 _UNKNOWN_FRAMES = 0x7FFF_F000 // 2

@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stream_ser.audio
-from stream_ser.audio import AudioFile, RawFormat, Resampler, read_blocks
+from stream_ser.audio import AudioFile, Resampler, read_blocks
 from stream_ser.errors import AudioError
+from stream_ser.wav import RawFormat
 
 RATE = 16_000
 

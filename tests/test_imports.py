@@ -23,13 +23,14 @@ HEAVY = TRAINING | {"numpy", "onnxruntime", "rich", "sounddevice", "soundfile", 
 
 STAGES = frozenset({"sources", "microphone", "framer", "features", "engine", "decider", "sinks"})
 BASE = frozenset({"version", "errors", "config", "events", "card"})
-RUNTIME = BASE | STAGES | {"audio", "portaudio", "pipeline", "assets"}
+RUNTIME = BASE | STAGES | {"wav", "audio", "portaudio", "pipeline", "assets"}
 #: part: the parts that it may import, besides itself. ``stream_ser.sinks.live`` is of the part ``sinks``.
 LAYERS: dict[str, frozenset[str]] = {
     **dict.fromkeys(BASE, BASE),
     **dict.fromkeys(STAGES, BASE),
-    "audio": BASE,
-    "sources": BASE | {"audio"},
+    "wav": BASE,
+    "audio": BASE | {"wav"},
+    "sources": BASE | {"audio", "wav"},
     "portaudio": BASE,
     "microphone": BASE | {"portaudio"},
     "pipeline": BASE | STAGES,
