@@ -16,13 +16,14 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from stream_ser.train.loop import BEST, CHECKPOINT, WINDOWS, RunConfig, read_checkpoint, trained_network
 
 from stream_ser.card import CARD_KEY, Card
 from stream_ser.config import FeatureConfig, WindowConfig
 from stream_ser.engine import INPUT_NAME, OUTPUT_NAME
 from stream_ser.errors import OutputError, TrainError
 from stream_ser.models.septr import SepTr
+from stream_ser.train.checkpoint import BEST, CHECKPOINT, WINDOWS, read_checkpoint, trained_network
+from stream_ser.train.recipe import RunConfig
 
 from .verify import TOLERANCE, largest_difference
 

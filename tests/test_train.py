@@ -14,16 +14,9 @@ from stream_ser.config import WindowConfig  # noqa: E402
 from stream_ser.errors import DataError, ModelError, OutputError, TrainError  # noqa: E402
 from stream_ser.export import to_onnx  # noqa: E402
 from stream_ser.train import corpora, evaluate, presets, report, splits  # noqa: E402
-from stream_ser.train.loop import (  # noqa: E402
-    BEST,
-    CHECKPOINT,
-    RunConfig,
-    Trainer,
-    ema_with_warmup,
-    learning_rate,
-    read_checkpoint,
-    trained_network,
-)
+from stream_ser.train.checkpoint import BEST, CHECKPOINT, read_checkpoint, trained_network  # noqa: E402
+from stream_ser.train.loop import Trainer, ema_with_warmup, learning_rate  # noqa: E402
+from stream_ser.train.recipe import RunConfig  # noqa: E402
 
 TINY = (
     "window.frames=100",

@@ -6,13 +6,11 @@ import contextlib
 import functools
 import json
 import math
-import os
-import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,98 +20,20 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel
 
-from stream_ser.config import FeatureConfig, WindowConfig
 from stream_ser.errors import TrainError
-from stream_ser.models.septr import SepTr, SepTrConfig
+from stream_ser.models.septr import SepTr
 from stream_ser.version import __version__
 
-from .augment import AugmentConfig, mixup, spec_augment
+from .augment import mixup, spec_augment
+from .checkpoint import BEST, CHECKPOINT, WINDOWS, current_commit, read_checkpoint, write_atomically
 from .corpora import Corpus
 from .dataset import TorchLogMel, TrainingWindows, band_statistics, evaluation_windows, read_waves
 from .metrics import Scores, fit_temperature, score, softmax
+from .recipe import Precision, RunConfig, TrainConfig
 from .splits import Split
 
-Precision = Literal["bf16", "fp32"]
-CHECKPOINT = "checkpoint.pt"
-BEST = "best.pt"
-#: Some validation windows, by which an export is verified.
-WINDOWS = "windows.npz"
+#: Validation windows that the run folder keeps.
 WINDOWS_KEPT = 64
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How to train.
-
-    Attributes:
-        epochs: passes over the training part.
-        batch_size: windows a step.
-        lr: peak learning rate of AdamW.
-        weight_decay: decoupled; not on norms, biases, positions and the class token.
-        warmup_epochs: linear rise of the learning rate, before its cosine fall to zero.
-        label_smoothing: share of the target that is spread over all classes.
-        ema_decay: of the weight average that is validated and exported.
-        grad_clip: largest gradient norm.
-        precision: bf16 autocast, or fp32.
-        seed: fixes initialisation, order, augmentation and dropout.
-        threads: torch threads; 0 leaves torch's choice.
-    """
-
-    epochs: int = 34
-    batch_size: int = 32
-    lr: float = 1e-3
-    weight_decay: float = 0.05
-    warmup_epochs: float = 2.0
-    label_smoothing: float = 0.05
-    ema_decay: float = 0.998
-    grad_clip: float = 1.0
-    precision: Precision = "bf16"
-    seed: int = 0
-    threads: int = 0
-
-    def __post_init__(self) -> None:
-        if self.precision not in get_args(Precision):
-            raise TrainError(f"precision {self.precision!r} is not one of {', '.join(get_args(Precision))}")
-        if self.epochs < 1 or self.batch_size < 2 or self.lr <= 0.0:
-            raise TrainError("epochs must be at least 1, batch_size at least 2 and lr positive")
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Everything that decides a run's result; written to ``config.json`` and into each checkpoint."""
-
-    model: SepTrConfig
-    train: TrainConfig = field(default_factory=TrainConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    features: FeatureConfig = field(default_factory=FeatureConfig)
-    window: WindowConfig = field(default_factory=WindowConfig)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain types for JSON; tuples become lists."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> RunConfig:
-        """Inverse of :meth:`as_dict`.
-
-        Raises:
-            TrainError: unknown or missing fields.
-        """
-
-        def tuples(values: dict[str, Any]) -> dict[str, Any]:
-            return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-
-        try:
-            return cls(
-                model=SepTrConfig(**tuples(content["model"])),
-                train=TrainConfig(**tuples(content["train"])),
-                augment=AugmentConfig(**tuples(content["augment"])),
-                features=FeatureConfig(**tuples(content["features"])),
-                window=WindowConfig(**tuples(content["window"])),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise TrainError(f"run configuration: {type(error).__name__}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -194,24 +114,6 @@ def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractC
     if device.type == "cpu":
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
     return stack
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write next to ``path``, then rename: a kill at any moment leaves the old file or the new one."""
-    temporary = path.with_name(path.name + ".part")
-    write(temporary)
-    os.replace(temporary, path)
-
-
-def current_commit() -> str:
-    """Commit of the checkout that this file lies in, with ``+`` for uncommitted changes; empty for an installed wheel."""
-    folder = Path(__file__).resolve().parent
-    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def clip_mean(values: NDArray[np.float64], owners: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -439,38 +341,3 @@ def _tuples(scores: dict[str, Any]) -> dict[str, Any]:
         "recall": tuple(scores["recall"]),
         "confusion": tuple(tuple(row) for row in scores["confusion"]),
     }
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint as data, never as code (``weights_only``).
-
-    Raises:
-        TrainError: missing, unreadable, or not one of ours.
-    """
-    if not path.is_file():
-        raise TrainError(f"{path}: no such checkpoint; train one with 'stream-ser train' first")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch raises many kinds for a broken file
-        # The rest of torch's message advises to load it as code.
-        reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise TrainError(f"{path}: not a readable checkpoint ({type(error).__name__}: {reason})") from None
-    if not isinstance(state, dict) or state.get("format") != 1 or "average" not in state:
-        raise TrainError(f"{path}: not a checkpoint of stream-ser; train one with 'stream-ser train'")
-    return state
-
-
-def trained_network(state: dict[str, Any]) -> SepTr:
-    """The averaged network of a checkpoint, in evaluation mode, without normalisation in front.
-
-    Raises:
-        TrainError: weights that do not fit the configuration.
-    """
-    network = SepTr(RunConfig.from_dict(state["config"]).model)
-    prefix = "module.network."
-    weights = {k.removeprefix(prefix): v for k, v in state["average"].items() if k.startswith(prefix)}
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise TrainError(f"checkpoint does not fit its own configuration: {str(error).splitlines()[0]}") from None
-    return network.eval()

@@ -11,7 +11,7 @@ from stream_ser.errors import TrainError
 from stream_ser.models.septr import SepTrConfig
 
 from .augment import AugmentConfig
-from .loop import RunConfig, TrainConfig
+from .recipe import RunConfig, TrainConfig
 
 
 def default() -> RunConfig:

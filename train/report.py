@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from .loop import Epoch, write_atomically
+from .checkpoint import write_atomically
+from .loop import Epoch
 from .metrics import Scores
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#4a5568"

@@ -22,7 +22,7 @@ def export(network: str, checkpoint: Path | None, out: Path | None, weights: str
     """Write one self-contained ONNX file with its card, proven against torch on real windows."""
     from stream_ser.errors import TrainError
     from stream_ser.export.to_onnx import export_checkpoint, newest_checkpoint
-    from stream_ser.train.loop import read_checkpoint
+    from stream_ser.train.checkpoint import read_checkpoint
 
     if checkpoint is None:
         checkpoint = newest_checkpoint(network, weights=weights)

@@ -66,7 +66,8 @@ def train(
 
     from stream_ser.errors import OutputError, TrainError
     from stream_ser.train import corpora, presets, report, splits
-    from stream_ser.train.loop import CHECKPOINT, Trainer
+    from stream_ser.train.checkpoint import CHECKPOINT
+    from stream_ser.train.loop import Trainer
 
     named = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "precision": precision}
     shortcuts = [f"train.{name}={value}" for name, value in named.items() if value is not None]

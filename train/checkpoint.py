@@ -1,0 +1,74 @@
+"""The files of a run folder that outlive the run: how they are written, and how a network comes back from them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stream_ser.errors import TrainError
+from stream_ser.models.septr import SepTr
+
+from .recipe import RunConfig
+
+CHECKPOINT = "checkpoint.pt"
+BEST = "best.pt"
+#: Some validation windows, by which an export is verified.
+WINDOWS = "windows.npz"
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write next to ``path``, then rename: a kill at any moment leaves the old file or the new one."""
+    temporary = path.with_name(path.name + ".part")
+    write(temporary)
+    os.replace(temporary, path)
+
+
+def current_commit() -> str:
+    """Commit of the checkout that this file lies in, ``+`` for uncommitted changes; empty for an installed wheel."""
+    folder = Path(__file__).resolve().parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint as data, never as code (``weights_only``).
+
+    Raises:
+        TrainError: missing, unreadable, or not one of ours.
+    """
+    if not path.is_file():
+        raise TrainError(f"{path}: no such checkpoint; train one with 'stream-ser train' first")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - torch raises many kinds for a broken file
+        # The rest of torch's message advises to load it as code.
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise TrainError(f"{path}: not a readable checkpoint ({type(error).__name__}: {reason})") from None
+    if not isinstance(state, dict) or state.get("format") != 1 or "average" not in state:
+        raise TrainError(f"{path}: not a checkpoint of stream-ser; train one with 'stream-ser train'")
+    return state
+
+
+def trained_network(state: dict[str, Any]) -> SepTr:
+    """The averaged network of a checkpoint, in evaluation mode, without normalisation in front.
+
+    Raises:
+        TrainError: weights that do not fit the configuration.
+    """
+    network = SepTr(RunConfig.from_dict(state["config"]).model)
+    prefix = "module.network."
+    weights = {k.removeprefix(prefix): v for k, v in state["average"].items() if k.startswith(prefix)}
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise TrainError(f"checkpoint does not fit its own configuration: {str(error).splitlines()[0]}") from None
+    return network.eval()

@@ -1,0 +1,90 @@
+"""What decides a run's result: plain, frozen configuration that goes to JSON and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+from stream_ser.config import FeatureConfig, WindowConfig
+from stream_ser.errors import TrainError
+from stream_ser.models.septr import SepTrConfig
+
+from .augment import AugmentConfig
+
+Precision = Literal["bf16", "fp32"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train.
+
+    Attributes:
+        epochs: passes over the training part.
+        batch_size: windows a step.
+        lr: peak learning rate of AdamW.
+        weight_decay: decoupled; not on norms, biases, positions and the class token.
+        warmup_epochs: linear rise of the learning rate, before its cosine fall to zero.
+        label_smoothing: share of the target that is spread over all classes.
+        ema_decay: of the weight average that is validated and exported.
+        grad_clip: largest gradient norm.
+        precision: bf16 autocast, or fp32.
+        seed: fixes initialisation, order, augmentation and dropout.
+        threads: torch threads; 0 leaves torch's choice.
+    """
+
+    epochs: int = 34
+    batch_size: int = 32
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    warmup_epochs: float = 2.0
+    label_smoothing: float = 0.05
+    ema_decay: float = 0.998
+    grad_clip: float = 1.0
+    precision: Precision = "bf16"
+    seed: int = 0
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise TrainError(f"precision {self.precision!r} is not one of {', '.join(get_args(Precision))}")
+        if self.epochs < 1 or self.batch_size < 2 or self.lr <= 0.0:
+            raise TrainError("epochs must be at least 1, batch_size at least 2 and lr positive")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run's result; written to ``config.json`` and into each checkpoint."""
+
+    model: SepTrConfig
+    train: TrainConfig = field(default_factory=TrainConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    window: WindowConfig = field(default_factory=WindowConfig)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain types for JSON; tuples become lists."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> RunConfig:
+        """Inverse of :meth:`as_dict`.
+
+        Raises:
+            TrainError: unknown or missing fields.
+        """
+
+        def tuples(values: dict[str, Any]) -> dict[str, Any]:
+            return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+
+        try:
+            return cls(
+                model=SepTrConfig(**tuples(content["model"])),
+                train=TrainConfig(**tuples(content["train"])),
+                augment=AugmentConfig(**tuples(content["augment"])),
+                features=FeatureConfig(**tuples(content["features"])),
+                window=WindowConfig(**tuples(content["window"])),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise TrainError(f"run configuration: {type(error).__name__}: {error}") from None
