@@ -193,6 +193,9 @@ class Trainer:
             on_epoch: called after each epoch, once its checkpoint is on disk.
         """
         best = max((epoch.scores.uar for epoch in self.history), default=-1.0)
+        # Not before a resumed run has been found to have these settings.
+        config = json.dumps(self.config.as_dict(), indent=1)
+        write_atomically(self.out / "config.json", lambda path: path.write_text(config, encoding="utf-8"))
         for number in range(len(self.history), self.config.train.epochs):
             started = time.perf_counter()
             loss = self._train_epoch(number, on_step)

@@ -60,8 +60,6 @@ def train(
     Example:
       stream-ser train septr --data crema-d=/data/crema-d --out runs/first
     """
-    import json
-
     import torch
 
     from stream_ser.errors import OutputError, TrainError
@@ -81,7 +79,6 @@ def train(
     where = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "config.json").write_text(json.dumps(config.as_dict(), indent=1), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
     trainer = Trainer(config, parts, loaded, out, where)
@@ -93,7 +90,11 @@ def train(
         f"split: {parts.name}; {len(parts.train)} training, {len(parts.validation)} validation clips",
         err=True,
     )
-    _fit(trainer, resume)
+    try:
+        _fit(trainer, resume)
+    except KeyboardInterrupt:
+        click.echo(f"{out}: stopped after epoch {len(trainer.history)}; go on with --resume", err=True)
+        raise
     report.write_report(trainer.history, trainer.labels, out)
     last = trainer.history[-1].scores
     click.echo(

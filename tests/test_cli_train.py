@@ -1,0 +1,98 @@
+"""``train``, ``export`` and ``evaluate`` as a user calls them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from stream_ser import cli  # noqa: E402
+
+SMALL = [
+    *("--set", "window.frames=100", "--set", "window.minimum=50", "--set", "model.stem_channels=8,8,16,16"),
+    *("--set", "model.dim=16", "--set", "model.dim_head=8", "--set", "model.mlp_dim=16", "--batch-size", "8"),
+]
+
+
+@pytest.fixture
+def call(capsys, tmp_path: Path, monkeypatch):
+    """Run a command line in an empty folder; gives exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_train_export_evaluate_file(call, tiny_crema_d: Path) -> None:
+    data = f"crema-d={tiny_crema_d}"
+    code, out, err = call("train", "septr", "--data", data, "--out", "runs/a", "--epochs", 1, *SMALL)
+    assert code == 0, err
+    assert "validation UAR" in out
+    assert "speaker-disjoint" in err
+    assert {p.name for p in Path("runs/a").iterdir()} >= {
+        *("config.json", "metrics.json", "curves.png", "confusion.png", "checkpoint.pt"),
+    }
+
+    code, _, err = call("train", "septr", "--data", data, "--out", "runs/a", "--epochs", 1, *SMALL)
+    assert code == 2
+    assert "holds a run already" in err
+
+    code, out, err = call("export", "--model", "septr")
+    assert code == 0, err
+    assert "largest difference from torch" in out
+    assert str(Path("runs/a/checkpoint.pt")) in err
+
+    code, out, err = call("evaluate", "runs/a/septr.onnx", "--data", data, "--json", "--record")
+    assert code == 0, err
+    scores = json.loads(out)
+    assert scores["clips"] == 24
+    assert "ONNX" in scores["protocol"]
+
+    code, out, err = call("models", "--json", "runs/a/septr.onnx")
+    assert json.loads(out)[0]["results"]["crema-d validation"]["uar"] == scores["uar"]
+
+    code, out, err = call("evaluate", "runs/a/septr.onnx", "--data", data)
+    assert code == 0, err
+    assert f"UAR {scores['uar']:.4f}" in out
+
+    clip = tiny_crema_d / "AudioWAV" / "1009_DFA_ANG_XX.wav"
+    code, out, err = call("file", clip, "--model", "runs/a/septr.onnx", "--format", "jsonl")
+    assert code == 0, err
+    assert json.loads(out.splitlines()[-1])["type"] == "summary"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "septr", "--out", "r"], "--data CORPUS=PATH is needed"),
+        (["train", "septr", "--out", "r", "--data", "crema-d=nowhere"], "nowhere: no such folder"),
+        (["train", "septr", "--out", "r", "--data", "dreams=x"], "unknown corpus"),
+        (["train", "septr", "--out", "r", "--preset", "miracle", "--data", "crema-d=x"], "unknown preset"),
+        (["train", "septr", "--out", "r", "--set", "model.dim", "--data", "crema-d=x"], "SECTION.FIELD=VALUE"),
+        (["train", "resnet", "--out", "r"], "resnet"),
+        (["export", "--model", "septr"], "no septr run under runs/"),
+        (["export", "--model", "septr", "--checkpoint", "nothing.pt"], "no such checkpoint"),
+        (["evaluate", "nobody", "--data", "crema-d=x"], "no such model file"),
+    ],
+)
+def test_mistakes_are_one_line(call, arguments: list[str], message: str) -> None:
+    code, out, err = call(*arguments)
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+def test_an_unwritable_run_folder(call, tiny_crema_d: Path) -> None:
+    Path("taken").write_text("")
+    code, _, err = call("train", "septr", "--data", f"crema-d={tiny_crema_d}", "--out", "taken/run", "--epochs", 1)
+    assert code == 2
+    assert "cannot be written" in err.splitlines()[-1]
