@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from stream_ser import cli  # noqa: E402
+from stream_ser import cli
 
 SMALL = [
     *("--set", "window.frames=100", "--set", "window.minimum=50", "--set", "model.stem_channels=8,8,16,16"),

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,7 +87,7 @@ def test_decisions_cover_the_stream_without_overlap(rows, hold_s, smoothing_s) -
     decisions = run(rows, hold_s=hold_s, smoothing_s=smoothing_s)
     assert decisions[0].start == 0
     assert decisions[-1].end == len(rows) * HOP
-    for before, after in zip(decisions, decisions[1:], strict=False):
+    for before, after in itertools.pairwise(decisions):
         assert before.end == after.start
         assert before.label != after.label
     assert all(0.0 <= d.confidence <= 1.0 and d.end > d.start for d in decisions)

@@ -45,7 +45,7 @@ def test_windows_are_those_of_the_whole(size, hop, first, at_once, length, sizes
 
 def test_items_may_be_columns() -> None:
     framer = Framer(3, 2, (2,), first=1, fill=np.array([7.0, 8.0], np.float32), at_once=1)
-    windows = [w for w in framer.push(np.arange(6, dtype=np.float32).reshape(3, 2))]
+    windows = list(framer.push(np.arange(6, dtype=np.float32).reshape(3, 2)))
     assert windows[-1].end == 3
     framer.reset()
     first = next(iter(framer.push(np.zeros((1, 2), np.float32))))

@@ -85,14 +85,14 @@ def test_the_same_seed_gives_the_same_numbers(run, tiny_crema_d, tmp_path) -> No
 
 
 def test_a_resumed_run_equals_an_unbroken_one(run, tiny_crema_d, tmp_path) -> None:
-    class Kill(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(_epoch) -> None:
-        raise Kill
+        raise KilledError
 
     broken = make(tiny_crema_d, tmp_path / "broken")
-    with pytest.raises(Kill):
+    with pytest.raises(KilledError):
         broken.fit(on_epoch=kill)
     resumed = make(tiny_crema_d, tmp_path / "broken")
     assert resumed.resume()

@@ -32,7 +32,7 @@ class AugmentConfig:
         time_mask_frames: longest time mask.
         mel_masks: SpecAugment masks over mel bands, each of at most ``mel_mask_bands``.
         mel_mask_bands: widest band mask.
-        mixup_alpha: Beta(alpha, alpha) of mix-up; 0, the default, is off: it slowed the bundled network's learning (LOG.md).
+        mixup_alpha: Beta(alpha, alpha) of mix-up; 0 is off, for it slowed the bundled network's learning (LOG.md).
     """
 
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
@@ -51,7 +51,7 @@ class AugmentConfig:
 
 
 def coloured_noise(size: int, exponent: float, rng: np.random.Generator) -> Wave:
-    """Gaussian noise with a power spectrum of ``1 / f**exponent`` and unit RMS, ``(size,)`` (0 white, 1 pink, 2 brown)."""
+    """Gaussian noise, ``(size,)``, of unit RMS and a power spectrum of ``1 / f**exponent`` (0 white, 1 pink, 2 brown)."""
     spectrum = np.fft.rfft(rng.standard_normal(size, dtype=np.float32))
     shape = np.ones(spectrum.size, dtype=np.float32)
     shape[1:] = np.arange(1, spectrum.size, dtype=np.float32) ** np.float32(-exponent / 2.0)

@@ -54,7 +54,7 @@ def train(
     resume: bool,
     device: str,
 ) -> None:
-    """Train NETWORK and leave a run folder: configuration, metrics, curves, confusion matrix, checkpoints.
+    r"""Train NETWORK and leave a run folder: configuration, metrics, curves, confusion matrix, checkpoints.
 
     \b
     Example:
