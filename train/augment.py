@@ -51,7 +51,7 @@ class AugmentConfig:
 
 
 def coloured_noise(size: int, exponent: float, rng: np.random.Generator) -> Wave:
-    """Gaussian noise, ``(size,)``, of unit RMS and a power spectrum of ``1 / f**exponent`` (0 white, 1 pink, 2 brown)."""
+    """Gaussian noise ``(size,)`` with unit RMS and power spectrum ``1 / f**exponent`` (0 white, 1 pink, 2 brown)."""
     spectrum = np.fft.rfft(rng.standard_normal(size, dtype=np.float32))
     shape = np.ones(spectrum.size, dtype=np.float32)
     shape[1:] = np.arange(1, spectrum.size, dtype=np.float32) ** np.float32(-exponent / 2.0)
