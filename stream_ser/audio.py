@@ -4,14 +4,13 @@ Invariants: memory does not grow with the length of the input; a 16-bit PCM samp
 ``k / 32768``; no NaN or infinite sample gets past :class:`AudioFile`; resampled output does not depend on how
 the input was split.
 
-PCM and float WAV is decoded by :mod:`stream_ser.wav`, as it arrives; all else is libsndfile's, which needs to
-seek and gets piped input through a temporary file.
+PCM and float WAV is decoded by :mod:`stream_ser.wav`, as it arrives; all else by
+:mod:`stream_ser.sndfile`, which needs to seek and gets piped input through a temporary file.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
@@ -20,21 +19,19 @@ from types import TracebackType
 from typing import BinaryIO, Protocol, cast
 
 import numpy as np
-import soundfile
 import soxr
 
 from stream_ser.config import SAMPLE_RATE_HZ
 from stream_ser.errors import AudioError
+from stream_ser.sndfile import SndfileReader
 from stream_ser.wav import (
     MAX_RATE_HZ,
     MIN_RATE_HZ,
-    UNKNOWN_SIZE_BYTES,
     PcmReader,
     RawFormat,
     Samples,
     parse_wav,
     read_fully,
-    seconds,
 )
 
 #: What a pipe that is not PCM WAV may fill of the temporary folder.
@@ -91,64 +88,6 @@ class _Reader(Protocol):
     warning: str | None
 
     def read(self, frames: int) -> Samples: ...
-
-
-class _SequentialSoundFile(soundfile.SoundFile):  # type: ignore[misc]
-    """soundfile seeks to where it is after every read, which breaks MP3's bit reservoir. Not here."""
-
-    def seekable(self) -> bool:
-        return False
-
-
-class _SndfileReader:
-    def __init__(self, stream: BinaryIO, name: str) -> None:
-        try:
-            self._file = _SequentialSoundFile(stream)
-        except soundfile.LibsndfileError as error:
-            raise AudioError(
-                f"{name}: no audio that can be decoded ({error.error_string.strip() or 'damaged header'}); "
-                f"expected WAV, FLAC, OGG or MP3: convert it, for example with ffmpeg -i INPUT output.wav"
-            ) from error
-        self.sample_rate, self.channels = int(self._file.samplerate), int(self._file.channels)
-        self.frames: int | None = int(self._file.frames) if 0 < self._file.frames < 2**62 else None
-        self.warning: str | None = None
-        self._read_frames = 0
-        self._failed = False
-
-    def read(self, frames: int) -> Samples:
-        if self._failed:
-            return np.zeros((0, self.channels), np.float32)
-        # NaN marks what was not decoded: when libsndfile fails, soundfile does not tell how far it got.
-        out = np.full((frames, self.channels), np.nan, np.float32)
-        try:
-            samples = cast(Samples, self._file.read(out=out))
-        except soundfile.LibsndfileError as error:
-            self._failed = True
-            missing = np.isnan(out).any(axis=1)
-            samples = out[: int(missing.argmax()) if missing.any() else frames]
-            self._read_frames += len(samples)
-            self.warning = self._shortage(f"decoding failed ({error.error_string.strip() or 'damaged data'})")
-            return samples
-        self._read_frames += len(samples)
-        if not len(samples):
-            self._check_end()
-        return samples
-
-    def _shortage(self, what: str) -> str:
-        announced = "" if self.frames is None else f"header announces {seconds(self.frames, self.sample_rate)}, "
-        return f"{what}: {announced}{seconds(self._read_frames, self.sample_rate)} could be read"
-
-    def _check_end(self) -> None:
-        # MP3 pads to whole MPEG frames, of up to 1152 samples, and its header may count them either way.
-        slack = 2 * 1152 if self._file.format in {"MP3", "MPEG"} else 0
-        if self.frames is not None and self._read_frames < self.frames - slack:
-            self.warning = self._shortage("truncated")
-            return
-        # AIFF, AU and W64: libsndfile mends the length silently and says so in its log only.
-        for announced, real in re.findall(r": (\d+) \(should be (\d+)\)", self._file.extra_info):
-            if int(announced) > int(real) + 1 and int(announced) < UNKNOWN_SIZE_BYTES:
-                self.warning = f"truncated: header announces {announced} bytes, the file has {real}"
-                return
 
 
 def _spool(head: bytes, stream: BinaryIO, name: str) -> BinaryIO:
@@ -255,7 +194,7 @@ class AudioFile:
             self._owned.append(stream)
         else:
             stream.seek(start)
-        decoder = _SndfileReader(stream, self.name)
+        decoder = SndfileReader(stream, self.name)
         if not MIN_RATE_HZ <= decoder.sample_rate <= MAX_RATE_HZ:
             raise AudioError(
                 f"{self.name}: a sample rate of {decoder.sample_rate} Hz, expected {MIN_RATE_HZ} to "

@@ -245,6 +245,72 @@ def test_other_truncated_formats_warn(tmp_path: Path, suffix: str) -> None:
     assert audio.warning.startswith("truncated: header announces")
 
 
+@pytest.mark.parametrize(("subtype", "rate"), [("VORBIS", 44_100), ("OPUS", 48_000)])
+def test_truncated_ogg_warns(tmp_path: Path, subtype: str, rate: int) -> None:
+    noise = np.random.default_rng(0).normal(0.0, 0.1, 3 * rate).astype(np.float32)
+    path = write(tmp_path / "a.ogg", noise, rate, subtype=subtype)
+    whole = path.read_bytes()
+    got, audio = decode(io.BytesIO(whole + b"TAG" + bytes(125)))
+    assert (audio.warning, len(got)) == (None, pytest.approx(48_000, abs=800))
+    half = len(whole) // 2
+    page = whole.rindex(b"OggS", 0, half)
+    for end, message in (
+        (half, "truncated: the last Ogg page is cut off"),
+        (page + 20, "truncated: the last Ogg page is cut off"),
+        (page, "perhaps truncated: the last Ogg page does not say that it is the last"),
+        (page + 3, "perhaps truncated: the last Ogg page does not say that it is the last"),
+    ):
+        for source in (io.BytesIO(whole[:end]), pipe_of(whole[:end])):
+            got, audio = decode(source)
+            assert 8_000 < len(got) < 40_000
+            assert audio.warning == f"{message}, {len(got) / RATE:.2f} s could be read"
+
+
+def mp3_without_length(seconds: float, bitrate_mode: str, level: float, rate: int = 44_100) -> bytes:
+    """MP3 frames without the one in front that counts them."""
+    noise = np.random.default_rng(0).normal(0.0, 0.1, round(seconds * rate)).astype(np.float32)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, noise, rate, format="MP3", bitrate_mode=bitrate_mode, compression_level=level)
+    data = buffer.getvalue()
+    kbps = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)[data[2] >> 4]
+    assert data[:2] == b"\xff\xfb"
+    return data[144_000 * kbps // rate + (data[2] >> 1 & 1) :]
+
+
+def test_mp3_without_a_stated_length_is_read_to_its_end() -> None:
+    # libsndfile reads as much as the first frame's bit rate suggests: too little, or with a false alarm.
+    low, high = mp3_without_length(2.0, "CONSTANT", 0.9), mp3_without_length(2.0, "CONSTANT", 0.1)
+    assert len(high) > 3 * len(low)
+    one = len(decode(io.BytesIO(low))[0])
+    assert one == pytest.approx(2.0 * RATE, abs=2000)
+    id3 = b"ID3\3\0\0\0\0\2\0" + b"Xing" * 64
+    for data in (high + low, low + high, id3 + low + high, high + low + b"TAG" + bytes(125)):
+        for source in (io.BytesIO(data), pipe_of(data)):
+            got, audio = decode(source)
+            assert (len(got), audio.warning, audio.duration_s) == (pytest.approx(2 * one, abs=1), None, None)
+    got, audio = decode(io.BytesIO(mp3_without_length(2.0, "VARIABLE", 0.5)))
+    assert (len(got), audio.warning) == (pytest.approx(one, abs=1), None)
+
+
+def test_truncated_mp3_without_a_stated_length_is_no_failure() -> None:
+    # Nobody knows how long it was; the decoder may or may not take what is left of the last frame.
+    for mode in ("CONSTANT", "VARIABLE"):
+        data = mp3_without_length(3.0, mode, 0.5)
+        for end in range(len(data) // 2, len(data) // 2 + 200, 20):
+            got, audio = decode(io.BytesIO(data[:end]))
+            assert 20_000 < len(got) < 25_000
+            assert audio.warning in (None, f"truncated: {len(got) / RATE:.2f} s could be read")
+
+
+def test_damage_in_an_mp3_without_a_stated_length_is_a_warning() -> None:
+    data = bytearray(mp3_without_length(3.0, "CONSTANT", 0.5))
+    for start in range(len(data) // 2, len(data) // 2 + 200, 20):
+        damaged = data[:start] + np.random.default_rng(start).bytes(3000) + data[start + 3000 :]
+        got, audio = decode(io.BytesIO(damaged))
+        assert audio.warning is not None or len(got) > 44_000
+        assert len(got) > 20_000
+
+
 def test_damage_in_the_middle_is_a_warning_not_a_crash(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).normal(0.0, 0.1, 48_000).astype(np.float32)
     path = write(tmp_path / "a.flac", noise)

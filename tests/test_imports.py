@@ -23,13 +23,14 @@ HEAVY = TRAINING | {"numpy", "onnxruntime", "rich", "sounddevice", "soundfile", 
 
 STAGES = frozenset({"sources", "microphone", "framer", "features", "engine", "decider", "sinks"})
 BASE = frozenset({"version", "errors", "config", "events", "card"})
-RUNTIME = BASE | STAGES | {"wav", "audio", "portaudio", "pipeline", "assets"}
+RUNTIME = BASE | STAGES | {"wav", "sndfile", "audio", "portaudio", "pipeline", "assets"}
 #: part: the parts that it may import, besides itself. ``stream_ser.sinks.live`` is of the part ``sinks``.
 LAYERS: dict[str, frozenset[str]] = {
     **dict.fromkeys(BASE, BASE),
     **dict.fromkeys(STAGES, BASE),
     "wav": BASE,
-    "audio": BASE | {"wav"},
+    "sndfile": BASE | {"wav"},
+    "audio": BASE | {"sndfile", "wav"},
     "sources": BASE | {"audio", "wav"},
     "portaudio": BASE,
     "microphone": BASE | {"portaudio"},
@@ -43,7 +44,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "__main__": frozenset({"cli"}),
 }
 #: package: the only part of the runtime, besides the command line, that knows it.
-OWNERS = {"onnxruntime": "engine", "sounddevice": "portaudio", "soundfile": "audio", "soxr": "audio", "rich": "sinks"}
+OWNERS = {"onnxruntime": "engine", "sounddevice": "portaudio", "soundfile": "sndfile", "soxr": "audio", "rich": "sinks"}
 
 
 @dataclass(frozen=True)
