@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+# Before numpy and torch, which read it once. Tests and the processes they start share the cores, and the
+# thread pools of several processes slow each other down.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
