@@ -108,6 +108,7 @@ def test_dropout_acts_in_training_only() -> None:
         ({"patch": (9, 1)}, "larger than the input"),
         ({"stem": "conv"}, "needs stem_channels"),
         ({"stem": "conv", "stem_channels": (8, 8), "patch": (3, 2)}, "powers of two"),
+        ({"stem": "conv", "stem_channels": (8, 8), "patch": (2, 8)}, "needs 3 or more stem_channels"),
     ],
 )
 def test_impossible_settings_are_refused(change: dict, message: str) -> None:

@@ -88,9 +88,12 @@ def _parse(text: str, old: Any, name: str) -> Any:
 def apply(config: RunConfig, changes: Iterable[str]) -> RunConfig:
     """Apply ``SECTION.FIELD=VALUE`` changes, such as ``model.dim=128`` or ``augment.speeds=0.9,1.0,1.1``.
 
+    They are checked together, so their order does not matter; of two for one field the last counts.
+
     Raises:
         TrainError: an unknown field, or a value of the wrong kind or out of range.
     """
+    sections: dict[str, dict[str, Any]] = {}
     for change in changes:
         path, equals, text = change.partition("=")
         section, dot, name = path.strip().partition(".")
@@ -103,22 +106,19 @@ def apply(config: RunConfig, changes: Iterable[str]) -> RunConfig:
         names = [field.name for field in fields(part)]
         if name not in names:
             raise TrainError(f"--set {change!r}: unknown field {name!r}; {section} has {', '.join(names)}")
-        try:
-            changed: Any = replace(part, **{name: _parse(text.strip(), getattr(part, name), path)})
-            config = replace(config, **{section: changed})
-        except ValueError as error:
-            raise TrainError(f"--set {change!r}: {error}") from None
-    return fitted(config)
+        sections.setdefault(section, {})[name] = _parse(text.strip(), getattr(part, name), path)
+    try:
+        parts = {section: replace(getattr(config, section), **values) for section, values in sections.items()}
+        return fitted(replace(config, **parts))
+    except ValueError as error:
+        raise TrainError(f"--set: {error}") from None
 
 
 def fitted(config: RunConfig) -> RunConfig:
     """The network's input size follows the features and the window.
 
     Raises:
-        TrainError: a patch that is larger than the input.
+        ValueError: a patch that is larger than the input.
     """
-    try:
-        model = replace(config.model, n_mels=config.features.n_mels, n_frames=config.window.frames)
-    except ValueError as error:
-        raise TrainError(str(error)) from None
+    model = replace(config.model, n_mels=config.features.n_mels, n_frames=config.window.frames)
     return replace(config, model=model)

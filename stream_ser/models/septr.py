@@ -81,11 +81,18 @@ class SepTrConfig:
                 raise ValueError("stem 'conv' needs stem_channels")
             if any(size & (size - 1) for size in self.patch):
                 raise ValueError(f"stem 'conv' halves: patch {self.patch} must be powers of two")
+            if len(self.stem_channels) < max(self.halvings):
+                raise ValueError(f"patch {self.patch} needs {max(self.halvings)} or more stem_channels")
 
     @property
     def grid(self) -> tuple[int, int]:
         """Tokens over frequency and over time; input bins that do not fill a token are not used."""
         return self.n_mels // self.patch[0], self.n_frames // self.patch[1]
+
+    @property
+    def halvings(self) -> tuple[int, int]:
+        """How often the convolution stem halves each side."""
+        return self.patch[0].bit_length() - 1, self.patch[1].bit_length() - 1
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -201,10 +208,7 @@ class ConvStem(nn.Module):
     def __init__(self, config: SepTrConfig) -> None:
         super().__init__()
         self.grid = config.grid
-        halvings = [size.bit_length() - 1 for size in config.patch]
-        layers = len(config.stem_channels)
-        if layers < max(halvings):
-            raise ValueError(f"patch {config.patch} needs {max(halvings)} or more stem_channels, found {layers}")
+        halvings, layers = config.halvings, len(config.stem_channels)
         due = {round(turn * layers / max(halvings)): turn for turn in range(max(halvings))}
         stack: list[nn.Module] = []
         previous = 1
