@@ -7,6 +7,7 @@ import logging
 import os
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,8 +67,8 @@ def newest_checkpoint(network: str, runs: Path = Path("runs"), weights: str = "l
     )
 
 
-def make_card(state: dict[str, Any], network: SepTr) -> Card:
-    """The card of a checkpoint."""
+def make_card(state: dict[str, Any], network: SepTr, chosen: str = "") -> Card:
+    """The card of a checkpoint; ``chosen`` says how its epoch was chosen, where it was not simply the last."""
     config = RunConfig.from_dict(state["config"])
     last = state["history"][-1]
     scores = last["scores"]
@@ -83,13 +84,16 @@ def make_card(state: dict[str, Any], network: SepTr) -> Card:
         parameters=sum(p.numel() for p in network.parameters()),
         training={
             **state["describe"],
+            "calibration": "temperature fitted on the validation part",
             "model": state["config"]["model"],
             "recipe": state["config"]["train"],
             "augment": state["config"]["augment"],
         },
         results={
             "training_validation": {
-                "protocol": f"{state['describe']['split']}; torch, {config.train.precision}, epoch {last['epoch']}",
+                "protocol": (
+                    f"{state['describe']['split']}; torch, {config.train.precision}, epoch {last['epoch']}{chosen}"
+                ),
                 "uar": scores["uar"],
                 "wa": scores["wa"],
                 "f1": scores["f1"],
@@ -119,8 +123,14 @@ def real_windows(checkpoint: Path, config: RunConfig) -> tuple[NDArray[np.float3
     """Un-normalised windows to verify with: the run's own validation windows, else those of the bundled clip."""
     stored = checkpoint.parent / WINDOWS
     if stored.is_file():
-        with np.load(stored, allow_pickle=False) as arrays:
-            return arrays["windows"], "validation windows of the run"
+        try:
+            with np.load(stored, allow_pickle=False) as arrays:
+                windows = arrays["windows"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            raise TrainError(f"{stored}: not readable; remove it to verify with the bundled clip instead") from None
+        if windows.ndim != 3 or windows.shape[1:] != (config.features.n_mels, config.window.frames):
+            raise TrainError(f"{stored}: holds {windows.shape}, which is not of this checkpoint; remove it")
+        return windows, "validation windows of the run"
     return demo_windows(config.features, config.window), "windows of the bundled clip"
 
 
@@ -134,7 +144,8 @@ def export_checkpoint(checkpoint: Path, out: Path, *, tolerance: float = TOLERAN
     state = read_checkpoint(checkpoint)
     network = trained_network(state)
     config = RunConfig.from_dict(state["config"])
-    card = make_card(state, network)
+    chosen = ", chosen on the validation part, which is thus no longer unseen" if checkpoint.name == BEST else ""
+    card = make_card(state, network, chosen)
     windows, source = real_windows(checkpoint, config)
     mean = np.asarray(card.mean, np.float32)[:, None]
     std = np.asarray(card.std, np.float32)[:, None]
@@ -151,31 +162,27 @@ def export_checkpoint(checkpoint: Path, out: Path, *, tolerance: float = TOLERAN
     return Exported(out, card, difference, len(windows), source)
 
 
-class temporary_beside:  # noqa: N801 - a context manager that reads like a function
-    """Path of a temporary file in the folder of ``out``; removed on exit unless it was renamed.
+@contextlib.contextmanager
+def temporary_beside(out: Path) -> Iterator[Path]:
+    """Path of a temporary file in the folder of ``out``; removed at the end unless it was renamed.
 
     Raises:
         OutputError: the folder cannot be created or written.
     """
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-
-    def __enter__(self) -> Path:
-        if self.out.is_dir():
-            raise OutputError(f"{self.out}: is a folder, expected the name of a file")
-        try:
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(suffix=".onnx", prefix=".part-", dir=self.out.parent)
-        except OSError as error:
-            raise OutputError(f"{self.out}: cannot be written ({error.strerror}); choose another --out") from None
-        os.close(handle)
-        os.chmod(name, 0o644)
-        self.path = Path(name)
-        return self.path
-
-    def __exit__(self, *exception: object) -> None:
-        self.path.unlink(missing_ok=True)
+    if out.is_dir():
+        raise OutputError(f"{out}: is a folder, expected the name of a file")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(suffix=".onnx", prefix=".part-", dir=out.parent)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
+    os.close(handle)
+    os.chmod(name, 0o644)
+    path = Path(name)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

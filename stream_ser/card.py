@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
 
 from stream_ser.config import DeciderConfig, FeatureConfig, WindowConfig
 from stream_ser.errors import ModelError
@@ -17,6 +17,23 @@ from stream_ser.errors import ModelError
 CARD_KEY = "stream_ser.card"
 SCHEMA_VERSION = 1
 KINDS = ("emotion",)
+
+
+Part = TypeVar("Part", FeatureConfig, WindowConfig, DeciderConfig)
+
+
+def _checked(kind: type[Part], values: dict[str, Any]) -> Part:
+    """Build a part of a card whose numbers are of the kind that its fields have: JSON tells 64 from 64.0.
+
+    Raises:
+        TypeError: an unknown field, or a value of another kind.
+    """
+    for field_ in fields(kind):
+        value = values.get(field_.name, field_.default)
+        wanted = int if isinstance(field_.default, int) else (int, float)
+        if isinstance(value, bool) or not isinstance(value, wanted) or not math.isfinite(value):
+            raise TypeError(f"{field_.name} is {value!r}, expected a {'whole ' if wanted is int else ''}number")
+    return kind(**values)
 
 
 @dataclass(frozen=True)
@@ -101,9 +118,9 @@ class Card:
             if feature_kind != "log-mel":
                 raise ModelError(f"card: feature kind {feature_kind!r} is not supported, expected 'log-mel'")
             return cls(
-                features=FeatureConfig(**features),
-                window=WindowConfig(**content.pop("window")),
-                decider=DeciderConfig(**content.pop("decider")),
+                features=_checked(FeatureConfig, features),
+                window=_checked(WindowConfig, content.pop("window")),
+                decider=_checked(DeciderConfig, content.pop("decider")),
                 labels=tuple(map(str, content.pop("labels"))),
                 mean=tuple(map(float, content.pop("mean"))),
                 std=tuple(map(float, content.pop("std"))),

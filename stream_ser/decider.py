@@ -80,7 +80,8 @@ class Decider:
 
     def _next_label(self, prediction: Prediction, elapsed: int) -> str:
         quiet = not prediction.probabilities or prediction.level_dbfs < self.config.silence_dbfs
-        self._silent_samples = self._silent_samples + elapsed if quiet else 0
+        # A level tells about the last hop alone; what lies before the first prediction is not known to be quiet.
+        self._silent_samples = self._silent_samples + (elapsed if self._end else 0) if quiet else 0
         if not prediction.probabilities or self._silent_samples >= self.config.silence_s * self._sample_rate:
             self.smoothed = ()
             self._rival = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import os
 import sys
 from importlib import resources
@@ -53,6 +56,16 @@ def _nvidia_driver_present() -> bool:
     return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
 
 
+class _ToLog(io.TextIOBase):
+    """A text stream whose lines go to the log."""
+
+    def write(self, text: str) -> int:
+        """Log what is not blank."""
+        if text.strip():
+            logging.getLogger("stream_ser.onnxruntime").info(text.strip())
+        return len(text)
+
+
 def _session(path: Path, providers: list[str], threads: int) -> Any:
     import onnxruntime as ort
 
@@ -63,10 +76,12 @@ def _session(path: Path, providers: list[str], threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
-    if CUDA in providers:
-        ort.preload_dlls()
     try:
-        return ort.InferenceSession(str(path), options, providers=providers)
+        # onnxruntime prints its complaints about missing CUDA libraries on standard output, among the results.
+        with contextlib.redirect_stdout(_ToLog()):
+            if CUDA in providers:
+                ort.preload_dlls()
+            return ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
         reason = str(error).splitlines()[0]
         raise ModelError(f"{path}: not a readable ONNX model ({reason}); export or download it again") from None
@@ -79,6 +94,7 @@ class Engine:
         path: the file.
         card: its card.
         provider: the execution provider that the session really got.
+        note: what a person should know about the choice of the provider; mostly empty.
     """
 
     def __init__(self, path: Path, provider: Provider = "auto", threads: int = 1) -> None:
@@ -106,6 +122,8 @@ class Engine:
                 f"provider cuda: the session runs on {self.provider} instead; CUDA 13, cuDNN 9 and a driver are "
                 "needed (pip install 'stream-ser[cuda]'), or use --provider cpu"
             )
+        fell_back = CUDA in wanted and self.provider != CUDA
+        self.note = f"CUDA cannot be used here, running on {self.provider} (see --provider cuda)" if fell_back else ""
         self.card = self._read_card()
         self._check_signature()
         n_mels, frames = self.card.features.n_mels, self.card.window.frames
@@ -113,7 +131,7 @@ class Engine:
         self._scale = np.float32(1.0) / np.asarray(self.card.std, dtype=np.float32)
         self._input = np.zeros((1, n_mels, frames), dtype=np.float32)
         self._feed = {INPUT_NAME: self._input}
-        self._run.run([OUTPUT_NAME], self._feed)  # warm-up: the first run allocates
+        self._run_network()  # warm-up: the first run allocates
 
     def _read_card(self) -> Card:
         text = self._run.get_modelmeta().custom_metadata_map.get(CARD_KEY)
@@ -133,8 +151,10 @@ class Engine:
             ("input", self._run.get_inputs(), INPUT_NAME, [card.features.n_mels, card.window.frames]),
             ("output", self._run.get_outputs(), OUTPUT_NAME, [len(card.labels)]),
         ):
-            found = [(v.name, v.type, list(v.shape[1:])) for v in values]
-            if found != [(name, "tensor(float)", shape)]:
+            found = [(v.name, v.type, list(v.shape)) for v in values]
+            # The batch axis may be free (a name or None) or 1.
+            free = found and found[0][2] and (found[0][2][0] == 1 or not isinstance(found[0][2][0], int))
+            if not free or [(n, t, s[1:]) for n, t, s in found] != [(name, "tensor(float)", shape)]:
                 raise ModelError(
                     f"{self.path}: {kind} is {found}, but its card needs one float32 {name!r} of shape "
                     f"(batch, {', '.join(map(str, shape))}); export the model again"
@@ -151,7 +171,14 @@ class Engine:
         """
         np.subtract(window.T, self._mean[:, None], out=self._input[0])
         np.multiply(self._input[0], self._scale[:, None], out=self._input[0])
-        return np.asarray(self._run.run([OUTPUT_NAME], self._feed)[0][0])
+        return self._run_network()
+
+    def _run_network(self) -> NDArray[np.float32]:
+        try:
+            return np.asarray(self._run.run([OUTPUT_NAME], self._feed)[0][0])
+        except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
+            reason = str(error).partition("\n")[0]
+            raise ModelError(f"{self.path}: the network cannot be run ({reason}); export it again") from None
 
     def probabilities(self, window: NDArray[np.float32]) -> tuple[float, ...]:
         """Calibrated probabilities of the card's labels for one window, as for :meth:`logits`.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stream_ser.config import DeciderConfig
 from stream_ser.decider import Decider
 from stream_ser.engine import Engine
-from stream_ser.errors import AudioError
+from stream_ser.errors import AudioError, ModelError
 from stream_ser.events import (
     SILENCE,
     UNCERTAIN,
@@ -39,18 +39,24 @@ def to_dbfs(mean_square: float) -> float:
 
 
 class Recognizer:
-    """Recognises the emotion of one stream of 16 kHz mono samples.
+    """Recognises the emotion of one stream of mono samples at the card's rate (16 kHz in the bundled models).
 
     Args:
         engine: a loaded model; may be shared by recognisers that take turns.
         decider: smoothing and thresholds; default: those of the model's card.
+
+    Raises:
+        ModelError: the card's log-mel cannot be computed.
     """
 
     def __init__(self, engine: Engine, decider: DeciderConfig | None = None) -> None:
         self.engine = engine
         self.card = engine.card
         features, window = self.card.features, self.card.window
-        self._log_mel = LogMel(features)
+        try:
+            self._log_mel = LogMel(features)
+        except ValueError as error:
+            raise ModelError(f"{engine.path}: {error}; export the model again") from None
         self._frames = Framer(features.n_fft, features.hop_length)
         # A column is a frame's log-mel and, behind it, the frame's mean square, which gives the level.
         before_start = np.full(features.n_mels + 1, self._log_mel.silence, dtype=np.float32)
@@ -197,14 +203,16 @@ class Recognizer:
             timing=Timing(1000.0 * self._features_s, 1000.0 * (finished - started), age_ms),
         )
         self._features_s = 0.0
-        self._remember(end, probabilities)
         events.append(prediction)
         self._emit_decisions(self._decider.push(prediction), events)
+        self._remember(end, probabilities)
 
     def _remember(self, end: int, probabilities: tuple[float, ...]) -> None:
-        # The whole stream is judged by its fullest windows: those without padding, or else the longest one.
+        # The whole stream is judged by its fullest windows: those without padding, or else the longest one. What the
+        # timeline calls silence is not asked again: one click in an hour of silence is no emotion.
         fill = min(end, self.card.window.frames)
-        if not probabilities or fill < self._fullest:
+        current = self._decider.current
+        if current is None or current.label == SILENCE or fill < self._fullest:
             return
         if fill > self._fullest:
             self._fullest, self._count = fill, 0

@@ -36,6 +36,11 @@ def test_round_trip() -> None:
         (changed(window={"frames": 0}), "shortest <= minimum <= frames"),
         (changed(surprise=1), "surprise"),
         (changed(labels=None), "export the model again"),
+        (changed(features={"kind": "log-mel", "n_mels": 2.0}), "n_mels is 2.0, expected a whole number"),
+        (changed(window={"frames": True}), "frames is True"),
+        (changed(decider={"hold_s": "long"}), "hold_s is 'long', expected a number"),
+        (changed(decider={"hold_s": float("nan")}), "hold_s is nan"),
+        (changed(window=[1]), "export the model again"),
     ],
 )
 def test_a_bad_card_is_refused_with_its_reason(text: str, message: str) -> None:

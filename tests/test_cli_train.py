@@ -54,7 +54,14 @@ def test_train_export_evaluate_file(call, tiny_crema_d: Path) -> None:
     assert code == 0, err
     scores = json.loads(out)
     assert scores["clips"] == 24
-    assert "ONNX" in scores["protocol"]
+    assert "2 speakers, none of them heard in training; ONNX" in scores["protocol"]
+
+    code, out, err = call("evaluate", "runs/a/septr.onnx", "--data", data, "--json", "--part", "all")
+    assert code == 0, err
+    assert "5 speakers, 3 of them heard in training: not speaker-independent" in json.loads(out)["protocol"]
+    code, out, err = call("evaluate", "runs/a/septr.onnx", "--data", data, "--part", "test")
+    assert (code, out) == (2, "")
+    assert "no clip is in the test part" in err
 
     code, out, err = call("models", "--json", "runs/a/septr.onnx")
     assert json.loads(out)[0]["results"]["crema-d validation"]["uar"] == scores["uar"]

@@ -67,6 +67,13 @@ def test_quiet_ends_the_emotion_after_a_while() -> None:
     assert [(d.label, d.start, d.end) for d in decisions] == [("a", 0, 6 * HOP), (SILENCE, 6 * HOP, 8 * HOP)]
 
 
+def test_what_lies_before_the_first_prediction_is_not_called_quiet() -> None:
+    decider = Decider(LABELS, RATE, DeciderConfig(silence_s=0.75))
+    decider.push(Prediction(0, RATE, A, -70.0))
+    assert decider.current is not None
+    assert decider.current.label == "a"
+
+
 def test_smoothing_does_not_depend_on_the_hop() -> None:
     fine, coarse = (Decider(LABELS, RATE, DeciderConfig(smoothing_s=0.5)) for _ in range(2))
     fine.push(Prediction(0, HOP, A, -20.0))

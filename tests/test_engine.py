@@ -80,6 +80,35 @@ def test_a_card_of_another_graph_is_refused(tiny_onnx) -> None:
         engine.load(tiny_onnx(outputs=3))
 
 
+def test_a_graph_of_another_batch_is_refused(tiny_model, tmp_path) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(tiny_model)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(model, tmp_path / "four.onnx")
+    with pytest.raises(ModelError, match="input is"):
+        engine.load(tmp_path / "four.onnx")
+
+
+def test_a_network_that_fails_while_it_runs_is_a_model_error(tiny_model, monkeypatch) -> None:
+    loaded = engine.load(tiny_model)
+
+    class Broken:
+        def run(self, *_: object) -> None:
+            raise RuntimeError("out of memory\nmore")
+
+    monkeypatch.setattr(loaded, "_run", Broken())
+    with pytest.raises(ModelError, match=r"cannot be run \(out of memory\)"):
+        loaded.logits(np.zeros((300, 64), np.float32))
+
+
+def test_what_onnxruntime_prints_does_not_reach_the_results(capsys) -> None:
+    import contextlib
+
+    with contextlib.redirect_stdout(engine._ToLog()):
+        print("Failed to load a library")
+    assert capsys.readouterr().out == ""
+
+
 def test_a_network_that_returns_nan_is_never_a_score(tiny_model) -> None:
     loaded = engine.load(tiny_model)
     with pytest.raises(ModelError, match="not finite"), np.errstate(invalid="ignore"):

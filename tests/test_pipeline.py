@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from stream_ser import engine
 from stream_ser.config import FeatureConfig
-from stream_ser.errors import AudioError
+from stream_ser.errors import AudioError, ModelError
 from stream_ser.events import SILENCE, Decision, Gap, Prediction
 from stream_ser.pipeline import LOWEST_DBFS, Recognizer
 
@@ -133,6 +133,12 @@ def test_the_level_is_that_of_the_last_hop(model) -> None:
     assert predictions[-1].level_dbfs == pytest.approx(-23.01, abs=0.05)
 
 
+def test_a_log_mel_that_cannot_be_computed_is_refused(tiny_onnx) -> None:
+    path = tiny_onnx(features=FeatureConfig(n_mels=200, n_fft=256))
+    with pytest.raises(ModelError, match="holds no bin"):
+        Recognizer(engine.load(path, "cpu"))
+
+
 def test_timing_is_measured_and_not_compared(model, speechlike) -> None:
     import time
 
@@ -155,6 +161,19 @@ def test_the_summary_judges_by_the_fullest_windows(model, speechlike) -> None:
     predictions = [e for e in events_of(recognizer, samples, [len(samples)]) if isinstance(e, Prediction)]
     full = [p.probabilities for p in predictions if p.end >= FeatureConfig().samples_for(300)]
     assert len(full) >= 4
+    assert recognizer.summary().probabilities == pytest.approx(tuple(np.mean(full, axis=0)))
+
+
+def test_what_the_timeline_calls_silence_is_not_in_the_summary(model, speechlike) -> None:
+    recognizer = Recognizer(model)
+    events = events_of(recognizer, np.concatenate([speechlike(4.0, 0), np.zeros(48_000, np.float32)]), [5_000])
+    quiet = next(e.start for e in events if isinstance(e, Decision) and e.label == SILENCE)
+    features = FeatureConfig()
+    full = [
+        e.probabilities
+        for e in events
+        if isinstance(e, Prediction) and features.samples_for(300) <= e.end <= quiet and e.probabilities
+    ]
     assert recognizer.summary().probabilities == pytest.approx(tuple(np.mean(full, axis=0)))
 
 

@@ -84,17 +84,21 @@ def test_the_same_seed_gives_the_same_numbers(run, tiny_crema_d, tmp_path) -> No
     assert strip(other.history) != strip(run.history)
 
 
-def test_a_resumed_run_equals_an_unbroken_one(run, tiny_crema_d, tmp_path) -> None:
+def test_a_resumed_run_equals_an_unbroken_one(tiny_crema_d, tmp_path) -> None:
     class KilledError(Exception):
         pass
 
     def kill(_epoch) -> None:
         raise KilledError
 
-    broken = make(tiny_crema_d, tmp_path / "broken")
+    # Everything that draws is on: dropout, mix-up, masks, noise.
+    noisy = ("model.dropout=0.2", "augment.mixup_alpha=0.3", "augment.noise_p=1.0")
+    run = make(tiny_crema_d, tmp_path / "whole", *noisy)
+    run.fit()
+    broken = make(tiny_crema_d, tmp_path / "broken", *noisy)
     with pytest.raises(KilledError):
         broken.fit(on_epoch=kill)
-    resumed = make(tiny_crema_d, tmp_path / "broken")
+    resumed = make(tiny_crema_d, tmp_path / "broken", *noisy)
     assert resumed.resume()
     assert len(resumed.history) == 1
     resumed.fit()
@@ -106,6 +110,39 @@ def test_a_resumed_run_equals_an_unbroken_one(run, tiny_crema_d, tmp_path) -> No
 def test_resume_refuses_other_settings(run, tiny_crema_d) -> None:
     with pytest.raises(TrainError, match="other settings"):
         make(tiny_crema_d, run.out, "train.lr=0.5").resume()
+
+
+def test_resume_refuses_other_clips(run, tiny_crema_d, tmp_path) -> None:
+    import shutil
+
+    shutil.copytree(tiny_crema_d, tmp_path / "c")
+    (tmp_path / "c" / "AudioWAV" / "1001_DFA_ANG_XX.wav").unlink()
+    (tmp_path / "run").mkdir()
+    shutil.copy(run.out / CHECKPOINT, tmp_path / "run" / CHECKPOINT)
+    with pytest.raises(TrainError, match="training clips are not those"):
+        make(tmp_path / "c", tmp_path / "run").resume()
+
+
+def test_foreign_windows_are_refused(run, tmp_path) -> None:
+    import shutil
+
+    shutil.copy(run.out / CHECKPOINT, tmp_path / CHECKPOINT)
+    for content in (b"", b"PK junk"):
+        (tmp_path / "windows.npz").write_bytes(content)
+        with pytest.raises(TrainError, match="not readable"):
+            to_onnx.export_checkpoint(tmp_path / CHECKPOINT, tmp_path / "septr.onnx")
+    np.savez(tmp_path / "windows.npz", windows=np.zeros((2, 64, 99), np.float32))
+    with pytest.raises(TrainError, match="not of this checkpoint"):
+        to_onnx.export_checkpoint(tmp_path / CHECKPOINT, tmp_path / "septr.onnx")
+
+
+def test_the_best_epoch_is_labelled(run, tmp_path) -> None:
+    import shutil
+
+    for name in (BEST, "windows.npz"):
+        shutil.copy(run.out / name, tmp_path / name)
+    card = to_onnx.export_checkpoint(tmp_path / BEST, tmp_path / "septr.onnx").card
+    assert "no longer unseen" in card.results["training_validation"]["protocol"]
 
 
 def test_nothing_to_resume(tiny_crema_d, tmp_path) -> None:
@@ -244,11 +281,17 @@ def test_another_pickle_is_not_a_checkpoint(tmp_path) -> None:
 
 
 def test_evaluation_of_the_onnx_file_agrees_with_training(run, exported) -> None:
+    from stream_ser.train.loop import clip_mean
+    from stream_ser.train.metrics import softmax
+
     result = evaluate.evaluate(engine.load(exported.path, "cpu"), run.split.validation)
-    assert result.scores.clips == 24
-    # Training validated under bf16 autocast, and the card's temperature does not move the largest probability.
-    assert abs(result.scores.uar - run.history[-1].scores.uar) <= 0.1
-    assert result.silent == 0
+    assert (result.scores.clips, result.silent) == (24, 0)
+    network = trained_network(read_checkpoint(run.out / CHECKPOINT))
+    normalised = (run.windows.numpy() - np.asarray(run.mean)[:, None]) / np.asarray(run.std)[:, None]
+    with torch.no_grad():
+        logits = network(torch.from_numpy(normalised)).double().numpy()
+    expected = clip_mean(softmax(logits, exported.card.temperature), run.owners)
+    np.testing.assert_allclose(result.probabilities, expected, atol=1e-5)
 
 
 def test_evaluation_refuses_foreign_labels(exported, run) -> None:
@@ -282,6 +325,15 @@ def test_a_card_can_be_rewritten(exported, tmp_path) -> None:
         ("model.depth=0", "at least 1"),
         ("train.precision=fp8", "precision"),
         ("model.patch=99x1", "larger than the input"),
+        ("model.patch=16", "height and a width"),
+        ("model.dropout=2", "dropout"),
+        ("features.n_mels=256", "holds no bin"),
+        ("train.lr=nan", "lr a positive number"),
+        ("train.label_smoothing=2", "label_smoothing"),
+        ("train.threads=-1", "threads"),
+        ("augment.speeds=", "speeds"),
+        ("augment.mel_mask_bands=-1", "mel_mask_bands"),
+        ("augment.noise_p=1.5", "noise_p"),
     ],
 )
 def test_changes_that_make_no_sense(change: str, message: str) -> None:

@@ -6,6 +6,7 @@ Everything draws from the generator that is passed in, so a seed reproduces a ru
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,30 @@ class AugmentConfig:
     mel_masks: int = 2
     mel_mask_bands: int = 8
     mixup_alpha: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("cut_p", "noise_p", "reverb_p"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must be in [0, 1]")
+        for name in (
+            "trail_s",
+            "gain_db",
+            "time_masks",
+            "time_mask_frames",
+            "mel_masks",
+            "mel_mask_bands",
+            "mixup_alpha",
+        ):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must not be negative")
+        if not self.speeds or not all(0.25 <= speed <= 4.0 for speed in self.speeds):
+            raise ValueError("speeds must hold one or more factors in [0.25, 4]")
+        for name in ("noise_snr_db", "reverb_rt60_s"):
+            low_high = getattr(self, name)
+            if len(low_high) != 2 or not low_high[0] <= low_high[1]:
+                raise ValueError(f"{name} must be a lower and an upper bound")
+        if self.reverb_rt60_s[0] <= 0.0:
+            raise ValueError("reverb_rt60_s must be positive")
 
 
 def coloured_noise(size: int, exponent: float, rng: np.random.Generator) -> Wave:

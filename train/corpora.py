@@ -10,6 +10,7 @@ from pathlib import Path
 
 from stream_ser.errors import DataError
 
+#: The formats in which corpora come; stream_ser.cli.file takes whatever libsndfile reads.
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 #: The labels of every emotion corpus here, in the order of the networks' outputs.
 EMOTIONS = ("anger", "disgust", "fear", "happy", "neutral", "sad")

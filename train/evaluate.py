@@ -9,7 +9,7 @@ import numpy as np
 
 from stream_ser.audio import read_blocks
 from stream_ser.engine import Engine
-from stream_ser.errors import DataError
+from stream_ser.errors import AudioError, DataError
 from stream_ser.events import SILENCE
 from stream_ser.pipeline import Recognizer
 
@@ -52,9 +52,13 @@ def evaluate(engine: Engine, clips: Sequence[Clip], advance: Callable[[], object
     silent = 0
     for row, clip in enumerate(clips):
         recognizer.reset()
-        for block in read_blocks(clip.path, engine.card.features.sample_rate):
-            recognizer.push(block)
-        recognizer.flush()
+        try:
+            for block in read_blocks(clip.path, engine.card.features.sample_rate):
+                recognizer.push(block)
+            recognizer.flush()
+        except AudioError as error:
+            text = str(error)
+            raise AudioError(text if str(clip.path) in text else f"{clip.path}: {text}") from None
         summary = recognizer.summary()
         if summary.label == SILENCE:
             silent += 1

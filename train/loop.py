@@ -169,8 +169,6 @@ class Trainer:
         )
         windows, self.owners = evaluation_windows(validation_waves, config.features, config.window)
         self.windows = torch.from_numpy(windows)
-        kept = windows[:: max(1, len(windows) // WINDOWS_KEPT)][:WINDOWS_KEPT]
-        np.savez(self.out / WINDOWS, windows=kept)
         torch.manual_seed(config.train.seed)
         self.model = Normalized(SepTr(config.model), self.mean, self.std).to(self.device)
         # Convolutions run faster on CPU with the channels last; torch's stubs do not know this overload.
@@ -193,9 +191,11 @@ class Trainer:
             on_epoch: called after each epoch, once its checkpoint is on disk.
         """
         best = max((epoch.scores.uar for epoch in self.history), default=-1.0)
-        # Not before a resumed run has been found to have these settings.
-        config = json.dumps(self.config.as_dict(), indent=1)
-        write_atomically(self.out / "config.json", lambda path: path.write_text(config, encoding="utf-8"))
+        # Here and no earlier: a resumed run has been found to have these settings.
+        self._write_json("config.json", self.config.as_dict())
+        self._write_windows()
+        if self.history:
+            self._write_metrics()
         for number in range(len(self.history), self.config.train.epochs):
             started = time.perf_counter()
             loss = self._train_epoch(number, on_step)
@@ -205,11 +205,12 @@ class Trainer:
             epoch = Epoch(number + 1, loss, validation_loss, self.optimizer.param_groups[0]["lr"], seconds, scores)
             self.history.append(epoch)
             state = self._state()
-            write_atomically(self.out / CHECKPOINT, functools.partial(torch.save, state))
+            # The best first: killed in between, a resumed run repeats this epoch and writes it again.
             if scores.uar > best:
                 best = scores.uar
                 exported = {k: v for k, v in state.items() if k not in ("model", "optimizer")}
                 write_atomically(self.out / BEST, functools.partial(torch.save, exported))
+            write_atomically(self.out / CHECKPOINT, functools.partial(torch.save, state))
             self._write_metrics()
             if on_epoch is not None:
                 on_epoch(epoch)
@@ -235,7 +236,9 @@ class Trainer:
             loss = F.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
             value = loss.item()
             if not math.isfinite(value):
-                raise TrainError(f"the loss became {value} in epoch {number + 1}; lower --lr and resume")
+                raise TrainError(
+                    f"the loss became {value} in epoch {number + 1}; start again in a new --out with a lower --lr"
+                )
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip)
@@ -276,6 +279,7 @@ class Trainer:
             "split": self.split.name,
             "train_clips": len(self.split.train),
             "validation_clips": len(self.split.validation),
+            "train_speakers": sorted({clip.speaker for clip in self.split.train}),
             "seed": self.config.train.seed,
             "epochs": len(self.history),
             "train_seconds": round(self._elapsed_s, 1),
@@ -286,14 +290,22 @@ class Trainer:
         }
 
     def _write_metrics(self) -> None:
-        content = {
-            "parameters": self.parameters(),
-            "labels": list(self.labels),
-            **self.describe(),
-            "history": [epoch.as_dict() for epoch in self.history],
-        }
+        history = [epoch.as_dict() for epoch in self.history]
+        content = {"parameters": self.parameters(), "labels": list(self.labels), **self.describe(), "history": history}
+        self._write_json("metrics.json", content)
+
+    def _write_json(self, name: str, content: dict[str, Any]) -> None:
         text = json.dumps(content, indent=1)
-        write_atomically(self.out / "metrics.json", lambda path: path.write_text(text, encoding="utf-8"))
+        write_atomically(self.out / name, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def _write_windows(self) -> None:
+        kept = self.windows[:: max(1, len(self.windows) // WINDOWS_KEPT)][:WINDOWS_KEPT].numpy()
+
+        def save(path: Path) -> None:
+            with path.open("wb") as file:  # given a name, numpy would add a suffix
+                np.savez(file, windows=kept)
+
+        write_atomically(self.out / WINDOWS, save)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -330,6 +342,8 @@ class Trainer:
             raise TrainError(f"{path}: made with other settings; choose another --out or repeat the settings")
         if state["describe"]["split"] != self.split.name or state["labels"] != list(self.labels):
             raise TrainError(f"{path}: made on another split or with other labels; choose another --out")
+        if state["mean"] != self.mean.tolist() or state["std"] != self.std.tolist():
+            raise TrainError(f"{path}: the training clips are not those that it was made with; choose another --out")
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -8,6 +8,7 @@ from typing import Any
 
 from stream_ser.config import FeatureConfig, WindowConfig
 from stream_ser.errors import TrainError
+from stream_ser.features import mel_filterbank
 from stream_ser.models.septr import SepTrConfig
 
 from .augment import AugmentConfig
@@ -107,18 +108,13 @@ def apply(config: RunConfig, changes: Iterable[str]) -> RunConfig:
         if name not in names:
             raise TrainError(f"--set {change!r}: unknown field {name!r}; {section} has {', '.join(names)}")
         sections.setdefault(section, {})[name] = _parse(text.strip(), getattr(part, name), path)
+    model = sections.pop("model", {})
     try:
         parts = {section: replace(getattr(config, section), **values) for section, values in sections.items()}
-        return fitted(replace(config, **parts))
+        config = replace(config, **parts)
+        mel_filterbank(config.features)
+        # The network's input size follows the features and the window.
+        size = {"n_mels": config.features.n_mels, "n_frames": config.window.frames}
+        return replace(config, model=replace(config.model, **{**model, **size}))
     except ValueError as error:
         raise TrainError(f"--set: {error}") from None
-
-
-def fitted(config: RunConfig) -> RunConfig:
-    """The network's input size follows the features and the window.
-
-    Raises:
-        ValueError: a patch that is larger than the input.
-    """
-    model = replace(config.model, n_mels=config.features.n_mels, n_frames=config.window.frames)
-    return replace(config, model=model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
@@ -48,8 +49,14 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
             raise TrainError(f"precision {self.precision!r} is not one of {', '.join(get_args(Precision))}")
-        if self.epochs < 1 or self.batch_size < 2 or self.lr <= 0.0:
-            raise TrainError("epochs must be at least 1, batch_size at least 2 and lr positive")
+        if self.epochs < 1 or self.batch_size < 2 or not 0.0 < self.lr < math.inf:
+            raise TrainError("epochs must be at least 1, batch_size at least 2 and lr a positive number")
+        if not (0.0 <= self.label_smoothing < 1.0 and 0.0 <= self.ema_decay < 1.0):
+            raise TrainError("label_smoothing and ema_decay must be in [0, 1)")
+        if not (self.grad_clip > 0.0 and self.warmup_epochs >= 0.0 and self.weight_decay >= 0.0):
+            raise TrainError("grad_clip must be positive, warmup_epochs and weight_decay not negative")
+        if self.threads < 0 or self.seed < 0:
+            raise TrainError("threads and seed must not be negative")
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,10 @@ class Split:
 
 
 def check_disjoint(train: Sequence[Clip], validation: Sequence[Clip]) -> None:
-    """Refuse a split that shares a speaker or a file.
+    """Refuse a split that shares a speaker.
 
     Raises:
-        DataError: a part is empty, or a speaker or a file is in both.
+        DataError: a part is empty, or a speaker is in both.
     """
     if not train or not validation:
         raise DataError(f"split has {len(train)} training and {len(validation)} validation clips; both are needed")

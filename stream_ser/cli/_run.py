@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -18,21 +21,13 @@ from stream_ser.events import Block, Event, Summary
 from stream_ser.sinks import Sink
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
     from stream_ser.engine import Provider
     from stream_ser.pipeline import Recognizer
     from stream_ser.sinks.lines import Lines
     from stream_ser.sinks.live import LiveView
-    from stream_ser.sources import WavRecorder
-
-
-class Source(Protocol):
-    """What the loop asks of a source: blocks, their rate, and a name for people."""
-
-    name: str
-    sample_rate: int
-
-    def __iter__(self) -> Iterator[Block]:
-        """Blocks until the audio ends."""
+    from stream_ser.sources import Source, WavRecorder
 
 
 class Tapped:
@@ -91,7 +86,10 @@ def recognizer_for(model: str | None, provider: Provider) -> Recognizer:
     from stream_ser.engine import DEFAULT_MODEL, load
     from stream_ser.pipeline import Recognizer
 
-    return Recognizer(load(model or DEFAULT_MODEL, provider))
+    engine = load(model or DEFAULT_MODEL, provider)
+    if engine.note:
+        click.echo(f"stream-ser: {engine.note}", err=True)
+    return Recognizer(engine)
 
 
 def drive(
@@ -125,7 +123,7 @@ def drive(
             sink.open(info)
         failure: StreamSerError | None = None
         try:
-            for block in resampled(source):
+            for block in resampled(source, info.sample_rate):
                 _emit(recognizer.push(block.samples, lost=block.lost, captured_at=block.captured_at), sinks)
                 if on_block is not None:
                     on_block(block)
@@ -179,9 +177,40 @@ def view_on(out: TextIO, provider: str, duration_s: float | None = None) -> Live
     return LiveView(console, provider=provider, duration_s=duration_s)
 
 
+class _LateFile(io.FileIO):
+    """A file opened for writing at once, but emptied at the first write only; unwritten and new, it is removed."""
+
+    def __init__(self, path: Path) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        self._path, self._is_new, self._written = path, True, False
+        try:
+            descriptor = os.open(path, flags | os.O_EXCL, 0o666)
+        except FileExistsError:
+            self._is_new = False
+            descriptor = os.open(path, flags, 0o666)
+        super().__init__(descriptor, "wb")
+
+    def write(self, data: ReadableBuffer) -> int:
+        """Write, after emptying the file if this is the first time."""
+        if not self._written:
+            self._written = True
+            if stat.S_ISREG(os.fstat(self.fileno()).st_mode):
+                self.truncate(0)
+        return super().write(data)
+
+    def close(self) -> None:
+        """Close the file."""
+        if not self.closed:
+            super().close()
+            if self._is_new and not self._written:
+                self._path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def results_to(output: Path | None, inputs: Sequence[Path] = ()) -> Iterator[TextIO]:
     """Standard output, or the file that was asked for.
+
+    The file is replaced at the first write: a run that comes to nothing leaves what it held, and no empty file.
 
     Args:
         output: None for standard output.
@@ -198,10 +227,10 @@ def results_to(output: Path | None, inputs: Sequence[Path] = ()) -> Iterator[Tex
             if output.samefile(path):
                 raise OutputError(f"--output {output} is one of the inputs; choose another name")
     try:
-        stream = output.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        raw = _LateFile(output)
     except OSError as error:
         raise OutputError(f"cannot write {output}: {error.strerror}") from None
-    with stream:
+    with io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", newline="") as stream:
         yield stream
 
 

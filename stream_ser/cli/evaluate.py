@@ -2,44 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from stream_ser.cli._run import provider_option
+
 if TYPE_CHECKING:
-    from stream_ser.engine import Engine
+    from stream_ser.card import Card
+    from stream_ser.engine import Engine, Provider
+    from stream_ser.train.corpora import Clip
     from stream_ser.train.evaluate import Evaluation
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", metavar="NAME|FILE")
 @click.option("--data", "data", multiple=True, metavar="CORPUS=PATH", help="Corpus, such as crema-d=PATH.")
 @click.option(
     "--part",
-    type=click.Choice(["validation", "train"]),
+    type=click.Choice(["validation", "train", "test", "all"]),
     default="validation",
     show_default=True,
     help="Part of the corpus' fixed list.",
 )
-@click.option("--provider", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@provider_option
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 @click.option("--record", is_flag=True, help="Write the scores into the model's card.")
-def evaluate(model: str, data: tuple[str, ...], part: str, provider: str, as_json: bool, record: bool) -> None:
-    """Measure MODEL (a bundled name or an ONNX file) on whole clips, through the pipeline of `stream-ser file`.
+def evaluate(model: str, data: tuple[str, ...], part: str, provider: Provider, as_json: bool, record: bool) -> None:
+    """Measure a model on whole clips, through the pipeline of `stream-ser file`.
 
-    WA is accuracy, UAR the mean recall over the classes, ECE the expected calibration error with 15 bins.
+    WA is accuracy, UAR the mean recall over the classes, ECE the expected calibration error with 15 bins. Whether the
+    speakers were heard in training is read from the model's card and said beside the numbers.
     """
     import json
-    from typing import cast
+    from dataclasses import replace
 
-    from stream_ser.engine import Provider, load
-    from stream_ser.train import corpora, splits
+    from stream_ser.engine import load
+    from stream_ser.errors import DataError
+    from stream_ser.train import corpora
     from stream_ser.train.evaluate import evaluate as run
 
-    engine = load(model, cast(Provider, provider))
+    if record:
+        from stream_ser.export.to_onnx import rewrite_card
+    engine = load(model, provider)
     loaded = [corpora.load(name, path) for name, path in corpora.parse_data_option(data)]
-    split = splits.fixed(loaded)
-    clips = split.train if part == "train" else split.validation
+    clips = [clip for corpus in loaded for clip in corpus.clips if part in ("all", clip.part)]
+    if not clips:
+        raise DataError(f"no clip is in the {part} part; choose another --part")
     from rich.console import Console
     from rich.progress import Progress
 
@@ -48,21 +58,29 @@ def evaluate(model: str, data: tuple[str, ...], part: str, provider: str, as_jso
         task = progress.add_task(f"{len(clips)} clips", total=len(clips))
         result = run(engine, clips, lambda: progress.advance(task))
     names = " + ".join(corpus.name for corpus in loaded)
-    protocol = f"{names}, {part} part, {split.name}; ONNX, {engine.provider}"
+    protocol = f"{names}, {part} part, {speakers(clips, engine.card)}; ONNX, {engine.provider}"
     if as_json:
-        content = {"model": str(engine.path.name), "protocol": protocol, "silent": result.silent}
+        content = {"model": engine.path.name, "protocol": protocol, "silent": result.silent}
         click.echo(json.dumps({**content, **result.scores.as_dict()}, indent=1))
     else:
         _print(engine, result, protocol)
     if record:
-        from dataclasses import replace
-
-        from stream_ser.export.to_onnx import rewrite_card
-
         kept = {k: v for k, v in result.scores.as_dict().items() if k != "confusion"}
         results = {**engine.card.results, f"{names} {part}": {"protocol": protocol, **kept}}
         rewrite_card(engine.path, replace(engine.card, results=results))
         click.echo(f"{engine.path}: card updated", err=True)
+
+
+def speakers(clips: Sequence[Clip], card: Card) -> str:
+    """How many speakers there are, and whether the model knows them from its training."""
+    present = {clip.speaker for clip in clips}
+    heard = card.training.get("train_speakers")
+    if not isinstance(heard, list):
+        return f"{len(present)} speakers, training speakers unknown"
+    seen = len(present & set(heard))
+    if seen:
+        return f"{len(present)} speakers, {seen} of them heard in training: not speaker-independent"
+    return f"{len(present)} speakers, none of them heard in training"
 
 
 def _print(engine: Engine, result: Evaluation, protocol: str) -> None:

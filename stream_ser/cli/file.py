@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
 import click
 
+from stream_ser.cli import os_error_message
 from stream_ser.cli._run import (
     drive,
     model_option,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from stream_ser.pipeline import Recognizer
     from stream_ser.sinks.progress import FileProgress
 
+#: What libsndfile reads; the formats in which corpora come (stream_ser.train.corpora) are a list of their own.
 AUDIO_SUFFIXES = (
     *(".wav", ".wave", ".w64", ".rf64", ".caf", ".aiff", ".aif", ".aifc", ".au", ".snd"),
     *(".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2"),
@@ -67,7 +69,8 @@ def file(
 
     Results go to standard output. Exit code 1: some of the files could not be read, or not to their end.
     """
-    names = expand(paths)
+    unreadable: list[OSError] = []
+    names = expand(paths, unreadable.append)
     alone = len(paths) == 1 and names == list(paths)
     inputs = [Path(name) for name in names if name != STDIN]
     with results_to(output, inputs) as out:
@@ -75,6 +78,8 @@ def file(
         job = _Job(recognizer, _sink(format_, out), realtime, alone)
         if not quiet and sys.stderr.isatty() and not (format_ != "table" and out.isatty()):
             job.bars = "each" if out.isatty() else "all"
+        for error in unreadable:
+            job.trouble(f"error: {os_error_message(error)}")
         job.run(names)
         if format_ == "table" and len(names) > 1:
             _print_overview(out, job.results, recognizer)
@@ -82,23 +87,33 @@ def file(
         ctx.exit(1)
 
 
-def expand(paths: Sequence[str]) -> list[str]:
+def expand(paths: Sequence[str], on_error: Callable[[OSError], object] = lambda error: None) -> list[str]:
     """Files behind paths: folders give their audio files, subfolders included, sorted; nothing comes twice.
+
+    Args:
+        paths: files, folders and ``-``.
+        on_error: told of each folder that cannot be read.
 
     Raises:
         AudioError: a folder holds no audio file.
+        OSError: the same, and some of it cannot be read.
     """
     names: dict[str, None] = {}
     for path in paths:
-        if path == STDIN or not Path(path).is_dir():
+        if path == STDIN or not os.path.isdir(path):
             names[path] = None
             continue
+        failed: list[OSError] = []
         found = [
             os.path.join(folder, name)
-            for folder, _, files in os.walk(path)
+            for folder, _, files in os.walk(path, onerror=failed.append)
             for name in files
             if Path(name).suffix.lower() in AUDIO_SUFFIXES and not name.startswith(".")
         ]
+        if failed and not found:
+            raise failed[0]
+        for error in failed:
+            on_error(error)
         if not found:
             raise AudioError(f"{path}: no audio files in this folder (looked for .wav, .flac, .ogg, .mp3 and others)")
         names.update(dict.fromkeys(sorted(found)))
@@ -143,7 +158,11 @@ class _Job:
                     message = _named(name, str(error))
                     if self.alone:
                         raise type(error)(message) from None
-                    self._trouble(f"error: {message}")
+                    self.trouble(f"error: {message}")
+                except OSError as error:
+                    if self.alone or error.filename is None:
+                        raise
+                    self.trouble(f"error: {os_error_message(error)}")
                 self.results.append((name, summary))
         finally:
             if self.bar is not None:
@@ -152,13 +171,13 @@ class _Job:
     def _one(self, name: str, index: int, files: int) -> Summary:
         from stream_ser.sources import FileSource
 
-        with FileSource(name, realtime=self.realtime) as source:
+        with FileSource(name, self.realtime, sample_rate=self.recognizer.card.features.sample_rate) as source:
             self.recognizer.reset()
             self._start_bar(index, files, source.duration_s)
             sinks = [self.sink] if self.bar is None else [self.bar, self.sink]
             summary = drive(source, self.recognizer, sinks, name=name)
             if source.warning:
-                self._trouble(f"warning: {_named(name, source.warning)}")
+                self.trouble(f"warning: {_named(name, source.warning)}")
         return summary
 
     def _start_bar(self, index: int, files: int, duration_s: float | None) -> None:
@@ -176,7 +195,8 @@ class _Job:
             self.bar = FileProgress(Console(stderr=True), files)
         self.bar.expect(index, duration_s)
 
-    def _trouble(self, message: str) -> None:
+    def trouble(self, message: str) -> None:
+        """Report something that went wrong, and count it."""
         self.troubles += 1
         line = f"stream-ser: {' '.join(message.splitlines())}"
         if self.bar is not None:

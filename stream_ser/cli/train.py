@@ -74,6 +74,8 @@ def train(
     parts = splits.fixed(loaded) if split == "fixed" else splits.by_speaker(loaded, config.train.seed)
     if (out / CHECKPOINT).exists() and not resume:
         raise TrainError(f"{out}: holds a run already; go on with --resume or choose another --out")
+    if resume and not (out / CHECKPOINT).exists():
+        raise TrainError(f"{out}: holds no {CHECKPOINT} to resume; leave --resume away to start a run")
     if device == "cuda" and not torch.cuda.is_available():
         raise TrainError("--device cuda: torch sees no CUDA device; use --device cpu")
     where = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")

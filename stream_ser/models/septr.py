@@ -72,6 +72,10 @@ class SepTrConfig:
             raise ValueError(f"order {self.order!r} is not one of {', '.join(get_args(Order))}")
         if self.stem not in get_args(Stem):
             raise ValueError(f"stem {self.stem!r} is not one of {', '.join(get_args(Stem))}")
+        if len(self.patch) != 2:
+            raise ValueError(f"patch {self.patch} must be a height and a width, such as 8x10")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout {self.dropout} must be in [0, 1)")
         if min(self.depth, self.heads, self.dim, self.dim_head, self.mlp_dim, self.num_classes, *self.patch) < 1:
             raise ValueError("depth, heads, widths, classes and patch must all be at least 1")
         if self.n_mels < self.patch[0] or self.n_frames < self.patch[1]:
