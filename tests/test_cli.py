@@ -19,7 +19,7 @@ import soundfile
 from click.testing import CliRunner
 
 import stream_ser
-from stream_ser import cli
+from stream_ser import cli, engine
 from stream_ser.card import Card
 from stream_ser.cli import COMMANDS, app, main
 from stream_ser.cli._run import drive, results_to, stop_on_signals, view_on
@@ -31,6 +31,8 @@ from stream_ser.pipeline import Recognizer
 from stream_ser.sinks.lines import Lines
 
 LABELS = ("anger", "happy", "sad")
+LONG_NAME = "n" * 5_000
+REAL_LOAD = engine.load
 ROOT = Path(stream_ser.__file__).parent.parent
 CARD = Card(
     name="fake",
@@ -50,6 +52,7 @@ class FakeEngine:
 
     path = Path("fake.onnx")
     provider = "CPUExecutionProvider"
+    note = ""
     card = CARD
 
     def probabilities(self, window):
@@ -118,7 +121,9 @@ def fake_engine(monkeypatch):
     def load(model="septr", provider="auto", threads=1):
         if model == "broken":
             raise ModelError("broken: no such model file")
-        return FakeEngine()
+        engine = FakeEngine()
+        engine.path = Path(model)
+        return engine
 
     monkeypatch.setattr("stream_ser.engine.load", load)
 
@@ -201,7 +206,11 @@ def test_version(call):
 
 
 @pytest.mark.parametrize(
-    "args", [["nope"], ["file"], ["file", "x.wav", "--format", "xml"], ["listen", "--duration", "-1"], ["--nope"]]
+    "args",
+    [
+        *(["nope"], ["file"], ["file", "x.wav", "--format", "xml"], ["--nope"]),
+        *(["listen", "--duration", seconds] for seconds in ("-1", "0", "inf", "nan", "1e308", "long")),
+    ],
 )
 def test_usage_errors_are_one_line_and_2(args, call):
     code, out, err = call(*args)
@@ -244,6 +253,30 @@ def test_errors_are_one_line_whatever_they_hold(monkeypatch, call):
 def test_interrupt_is_130(monkeypatch, call):
     fake_command(monkeypatch, raiser(KeyboardInterrupt()))
     assert call("fake")[0] == 130
+
+
+def test_what_the_system_says_of_a_file_is_one_line_whatever_the_command(monkeypatch, call):
+    fake_command(monkeypatch, raiser(PermissionError(errno.EACCES, "Permission denied", "/secret/a.wav")))
+    code, out, err = call("fake")
+    assert (code, out) == (2, "")
+    assert one_line(err).startswith("stream-ser: error: /secret/a.wav: Permission denied; ")
+
+
+def test_an_os_error_of_no_file_is_a_bug_and_shows(monkeypatch):
+    fake_command(monkeypatch, raiser(OSError(errno.EINVAL, "Invalid argument")))
+    with pytest.raises(OSError, match="Invalid argument"):
+        main(["fake"])
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["file", LONG_NAME], ["models", LONG_NAME], ["listen", "--record", LONG_NAME], ["file", "x", "-o", LONG_NAME]],
+)
+def test_a_name_that_is_too_long_is_one_line(args, call, monkeypatch, microphone):
+    monkeypatch.setattr("stream_ser.engine.load", REAL_LOAD)
+    code, out, err = call(*args)
+    assert (code, out) == (2, "")
+    assert os.strerror(errno.ENAMETOOLONG) in one_line(err)
 
 
 def test_broken_pipe_is_quiet(wav):
@@ -363,6 +396,48 @@ def test_an_empty_folder_is_2(tmp_path, call):
     assert "no audio files" in one_line(err)
 
 
+def test_a_name_that_is_too_long_among_others_stops_nothing(wav, call):
+    code, out, err = call("file", LONG_NAME, wav, "--format", "csv")
+    assert code == 1
+    assert os.strerror(errno.ENAMETOOLONG) in one_line(err)
+    assert str(wav) in out
+
+
+def test_an_os_error_of_one_file_of_many_stops_nothing(wav, call, monkeypatch):
+    other = wav.with_name("other.wav")
+    real = stream_ser.sources.FileSource
+
+    def source(name, **options):
+        if name == str(other):
+            raise PermissionError(errno.EACCES, "Permission denied", name)
+        return real(name, **options)
+
+    monkeypatch.setattr("stream_ser.sources.FileSource", source)
+    code, out, err = call("file", other, wav, "--format", "csv")
+    assert code == 1
+    assert one_line(err).startswith(f"stream-ser: error: {other}: Permission denied; ")
+    assert str(wav) in out
+    code, out, err = call("file", other)
+    assert (code, out) == (2, "")
+    one_line(err)
+
+
+@pytest.mark.parametrize(("closed", "expected"), [("b", 1), ("", 2)])
+def test_a_folder_that_cannot_be_read_is_reported(closed, expected, folder, call, monkeypatch):
+    real = os.scandir
+
+    def scandir(path):
+        if os.fspath(path) == str(folder / closed):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    code, out, err = call("file", folder, "--format", "csv")
+    assert code == expected
+    assert one_line(err).startswith(f"stream-ser: error: {folder / closed}: Permission denied; ")
+    assert ("a.wav" in out) == (expected == 1)
+
+
 def test_one_bad_file_of_many_is_reported_and_1(folder, call):
     (folder / "bad.mp3").write_bytes(b"junk" * 50)
     code, out, err = call("file", folder, "--format", "csv")
@@ -416,6 +491,29 @@ def test_output_that_cannot_be_written_is_2(wav, tmp_path, call):
     code, _, err = call("file", wav, "--output", tmp_path / "no" / "such" / "folder.txt")
     assert code == 2
     assert "cannot write" in one_line(err)
+
+
+@pytest.mark.parametrize("format_", ["table", "csv", "jsonl"])
+@pytest.mark.parametrize("broken", ["model", "header", "samples"])
+def test_a_run_that_comes_to_nothing_leaves_the_output_as_it_was(format_, broken, wav, tmp_path, call):
+    model = "broken" if broken == "model" else "septr"
+    if broken == "header":
+        wav.write_bytes(b"junk" * 100)
+    if broken == "samples":
+        soundfile.write(wav, np.full(16_000, np.nan, np.float32), 16_000, subtype="FLOAT")
+    kept, new = tmp_path / "kept", tmp_path / "new"
+    kept.write_text("results of yesterday")
+    for target in (kept, new):
+        assert call("file", wav, "--format", format_, "--model", model, "-o", target)[0] == 2
+    assert kept.read_text() == "results of yesterday"
+    assert not new.exists()
+
+
+def test_output_replaces_what_was_longer(wav, tmp_path, call):
+    target = tmp_path / "out.csv"
+    target.write_text("x" * 100_000)
+    assert call("file", wav, "--format", "csv", "-o", target)[0] == 0
+    assert target.read_text() == call("file", wav, "--format", "csv")[1]
 
 
 def test_standard_input(wav, call, monkeypatch):
@@ -538,6 +636,27 @@ def test_no_microphone_is_2(monkeypatch, call):
     assert "no audio input" in one_line(err)
 
 
+@pytest.mark.parametrize("moment", ["__init__", "__enter__"])
+def test_a_microphone_that_does_not_start_costs_no_earlier_file_and_leaves_no_empty_one(
+    moment, microphone, tmp_path, call, monkeypatch
+):
+    def fail(*args, **kwargs):
+        raise DeviceError("fake microphone cannot be opened")
+
+    monkeypatch.setattr(microphone, moment, fail)
+    for name in ("results", "take.wav"):
+        (tmp_path / name).write_text("precious")
+    for results, take in (("results", "take.wav"), ("new", "new.wav")):
+        options = ("--format", "jsonl", "--output", tmp_path / results, "--record", tmp_path / take, "--force")
+        code, _, err = call("listen", *options)
+        assert code == 2
+        assert "cannot be opened" in one_line(err)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "results": "precious",
+        "take.wav": "precious",
+    }
+
+
 def test_a_recording_gives_the_same_events_as_the_live_run(microphone, tmp_path, call):
     take = tmp_path / "take.wav"
     code, live, err = call("listen", "--record", take, "--format", "jsonl", "--no-view")
@@ -621,6 +740,19 @@ def test_models_tell_what_binds_and_what_was_measured(wav, call):
     assert code == 0
     for said in ("fake", "anger, happy, sad", "1,234", "0.6123", "speaker-independent", "ODbL", "CREMA-D"):
         assert said in out
+
+
+def test_models_knows_the_bundled_ones_by_name(tmp_path, call, monkeypatch):
+    # engine.load gives the path that the name stands for; the name itself is no file.
+    bundled = tmp_path / "assets" / "fake.onnx"
+    bundled.parent.mkdir()
+    bundled.write_bytes(b"four")
+    monkeypatch.setattr(FakeEngine, "path", bundled)
+    monkeypatch.setattr("stream_ser.engine.load", lambda *args: FakeEngine())
+    code, out, err = call("models", "fake")
+    assert (code, err) == (0, "")
+    (model,) = json.loads(call("models", "--json", "fake")[1])
+    assert (model["path"], model["bytes"]) == (str(bundled), 4)
 
 
 def test_models_json(wav, call):

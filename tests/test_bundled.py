@@ -1,0 +1,85 @@
+"""The model that comes with a fresh install."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stream_ser import engine
+from stream_ser.audio import read_blocks
+from stream_ser.events import Decision, Prediction
+from stream_ser.pipeline import Recognizer
+
+CLIP = Path(__file__).parents[1] / "stream_ser" / "assets" / "demo.flac"
+
+
+@pytest.fixture(scope="module")
+def septr() -> engine.Engine:
+    return engine.load("septr", "cpu")
+
+
+def test_it_is_small_and_says_what_binds_it(septr) -> None:
+    assert septr.path.stat().st_size <= 16e6
+    assert "CREMA-D" in septr.card.licence.upper()
+    assert "ODbL" in septr.card.licence
+    assert septr.card.training["corpora"] == {"crema-d": 5_885}
+    assert len(septr.card.training["train_speakers"]) == 63
+    results = septr.card.results["crema-d validation"]
+    assert results["uar"] >= 0.50
+    assert "none of them heard in training; ONNX" in results["protocol"]
+
+
+def test_it_hears_the_demo(septr) -> None:
+    recognizer = Recognizer(septr)
+    events = [event for block in read_blocks(CLIP) for event in recognizer.push(block)] + recognizer.flush()
+    spoken = [e for e in events if isinstance(e, Decision) and e.label in septr.card.labels]
+    assert spoken
+    assert recognizer.summary().label in septr.card.labels
+
+
+def test_any_split_gives_the_same_events(septr) -> None:
+    samples = np.concatenate(list(read_blocks(CLIP)))[: 6 * 16_000]
+    recognizer = Recognizer(septr)
+    whole = recognizer.push(samples) + recognizer.flush()
+    recognizer.reset()
+    rng = np.random.default_rng(0)
+    cuts = np.sort(rng.integers(0, samples.size, 40))
+    split = [event for part in np.split(samples, cuts) for event in recognizer.push(part)] + recognizer.flush()
+    assert split == whole
+    assert sum(isinstance(e, Prediction) for e in whole) > 15
+
+
+@pytest.mark.slow
+def test_its_accuracy_on_unseen_speakers(septr, crema_d) -> None:
+    from stream_ser.train import corpora, splits
+    from stream_ser.train.evaluate import evaluate
+
+    clips = splits.fixed([corpora.load("crema-d", crema_d)]).validation
+    scores = evaluate(septr, clips).scores
+    assert scores.uar >= 0.50
+    assert scores.uar == pytest.approx(septr.card.results["crema-d validation"]["uar"], abs=0.005)
+
+
+@pytest.mark.slow
+def test_an_hour_takes_no_more_memory_than_a_minute(tiny_model, speechlike) -> None:
+    recognizer = Recognizer(engine.load(tiny_model, "cpu"))
+    minute = speechlike(60.0, 0)
+    events = 0
+    tracemalloc.start()
+    try:
+        for part in range(60):
+            for block in np.split(minute, 60):
+                events += len(recognizer.push(block))
+            if part == 1:
+                after_two_minutes, _ = tracemalloc.get_traced_memory()
+                tracemalloc.reset_peak()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    recognizer.flush()
+    assert recognizer.summary().samples == 3_600 * 16_000
+    assert events > 4 * 3_590
+    assert peak - after_two_minutes < 1_000_000
