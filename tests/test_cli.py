@@ -407,10 +407,10 @@ def test_an_os_error_of_one_file_of_many_stops_nothing(wav, call, monkeypatch):
     other = wav.with_name("other.wav")
     real = stream_ser.sources.FileSource
 
-    def source(name, **options):
+    def source(name, *args, **options):
         if name == str(other):
             raise PermissionError(errno.EACCES, "Permission denied", name)
-        return real(name, **options)
+        return real(name, *args, **options)
 
     monkeypatch.setattr("stream_ser.sources.FileSource", source)
     code, out, err = call("file", other, wav, "--format", "csv")
@@ -749,7 +749,7 @@ def test_models_knows_the_bundled_ones_by_name(tmp_path, call, monkeypatch):
     bundled.write_bytes(b"four")
     monkeypatch.setattr(FakeEngine, "path", bundled)
     monkeypatch.setattr("stream_ser.engine.load", lambda *args: FakeEngine())
-    code, out, err = call("models", "fake")
+    code, _, err = call("models", "fake")
     assert (code, err) == (0, "")
     (model,) = json.loads(call("models", "--json", "fake")[1])
     assert (model["path"], model["bytes"]) == (str(bundled), 4)

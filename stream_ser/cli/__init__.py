@@ -30,6 +30,13 @@ COMMANDS = {
 _TRAINING_PACKAGES = {"torch", "torchaudio", "einops", "onnx", "onnxscript", "matplotlib"}
 _INTERRUPTED = 130
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+_REMEDIES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "change its permissions or choose another path"),
+    errno.ENAMETOOLONG: "choose a shorter path",
+    errno.ENOSPC: "free some space",
+}
+#: Of a path in a message.
+_LONGEST_NAME = 200
 
 
 class LazyGroup(click.Group):
@@ -82,10 +89,13 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         _abandon_stdout()
         code = 1
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+        if error.filename is not None:
+            code = _complain(os_error_message(error))
+        elif error.errno in _DISK_ERRORS:
+            _abandon_stdout()
+            code = _complain(f"cannot write the output: {error.strerror}")
+        else:
             raise
-        _abandon_stdout()
-        code = _complain(f"cannot write the output: {error.strerror}")
     sys.exit(code)
 
 
@@ -108,6 +118,14 @@ def _invoke(args: Sequence[str] | None) -> int:
             raise
         return _complain(f"{package} is missing: this needs the training packages: pip install 'stream-ser[train]'")
     return result if isinstance(result, int) else 0
+
+
+def os_error_message(error: OSError) -> str:
+    """What the system said of a file, as a line for a user; the error carries the file's name."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else str(error.filename)
+    if len(name) > _LONGEST_NAME:
+        name = name[:_LONGEST_NAME] + "..."
+    return f"{name}: {error.strerror}; {_REMEDIES.get(error.errno or 0, 'check the path')}"
 
 
 def _complain(message: str, exit_code: int = 2) -> int:

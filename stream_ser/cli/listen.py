@@ -30,11 +30,22 @@ if TYPE_CHECKING:
     from stream_ser.engine import Provider
 
 
+#: Half a lifetime.
+MAX_DURATION_S = 1e9
+
+
+def _check_duration(ctx: click.Context, param: click.Parameter, duration: float | None) -> float | None:
+    """Written so that NaN is out of range too."""
+    if duration is not None and not 0 < duration <= MAX_DURATION_S:
+        raise click.BadParameter(f"{duration:g} is not more than 0 and at most {MAX_DURATION_S:g} seconds")
+    return duration
+
+
 @click.command()
 @click.option("--device", "-d", metavar="NAME|NUMBER", help="Audio input (see 'stream-ser devices').")
 @model_option
 @provider_option
-@click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop after this.")
+@click.option("--duration", type=float, callback=_check_duration, metavar="SECONDS", help="Stop after this.")
 @click.option(
     "--record",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -77,10 +88,11 @@ def listen(
     with contextlib.ExitStack() as stack:
         out = stack.enter_context(results_to(output))
         microphone = Microphone(device, duration_s=duration)
+        stack.enter_context(microphone)
+        # Now that the device delivers: one that does not start must leave no empty recording, nor replace one.
         recorder = None
         if record is not None:
             recorder = stack.enter_context(WavRecorder(record, microphone.sample_rate, force=force))
-        stack.enter_context(microphone)
         # Closed, the microphone hands out what it has captured, and ends.
         should_stop = stack.enter_context(stop_on_signals(microphone.close))
         sinks: list[Sink] = []

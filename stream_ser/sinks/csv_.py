@@ -23,17 +23,19 @@ class Csv:
         self._flush = flush
         self._rows = csv.writer(out, lineterminator="\n")
         self._info: StreamInfo | None = None
+        self._begun = False
 
     def open(self, info: StreamInfo) -> None:
-        """Write the header, for the first stream."""
-        if self._info is None:
-            self._rows.writerow(COLUMNS)
+        """Write the header, for the first stream: at once if rows are flushed, else before what follows."""
         self._info = info
+        if self._flush:
+            self._begin()
 
     def write(self, event: Event) -> None:
         """Write a row for a decision; other events have none."""
         if not isinstance(event, Decision) or self._info is None:
             return
+        self._begin()
         rate = self._info.sample_rate
         self._rows.writerow(
             (
@@ -48,5 +50,12 @@ class Csv:
             self._out.flush()
 
     def close(self, summary: Summary | None) -> None:
-        """Hand on what is buffered."""
+        """Hand on what is buffered; a stream without rows leaves the header."""
+        if summary is not None:
+            self._begin()
         self._out.flush()
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._rows.writerow(COLUMNS)

@@ -19,7 +19,7 @@ Every object has ``type`` and ``file`` (the path, ``-``, or the device). Positio
 ``summary``
     Last line. ``samples``, ``duration_s``, ``lost`` (samples), ``label`` of the whole stream,
     ``probabilities`` (null for silence), ``seconds`` shown by label. A stream without this line broke off
-    with an error.
+    with an error; a file that gave no event before it broke off has no line at all.
 """
 
 from __future__ import annotations
@@ -48,20 +48,18 @@ class JsonLines:
         self._out = out
         self._flush = flush
         self._info = StreamInfo("", "", (), 1)
+        self._begun = True
 
     def open(self, info: StreamInfo) -> None:
-        """Write the ``stream`` line."""
+        """Write the ``stream`` line: at once if every line is flushed, else before the next one."""
         self._info = info
-        self._line(
-            "stream",
-            schema=SCHEMA_VERSION,
-            model=info.model,
-            labels=list(info.labels),
-            sample_rate=info.sample_rate,
-        )
+        self._begun = False
+        if self._flush:
+            self._begin()
 
     def write(self, event: Event) -> None:
         """Write a ``prediction``, ``decision`` or ``gap`` line."""
+        self._begin()
         if isinstance(event, Prediction):
             self._prediction(event)
         elif isinstance(event, Decision):
@@ -77,6 +75,7 @@ class JsonLines:
     def close(self, summary: Summary | None) -> None:
         """Write the ``summary`` line, if there is a summary."""
         if summary is not None:
+            self._begin()
             self._line(
                 "summary",
                 samples=summary.samples,
@@ -87,6 +86,19 @@ class JsonLines:
                 seconds={label: round(value, SECONDS_DIGITS) for label, value in summary.seconds.items()},
             )
         self._out.flush()
+
+    def _begin(self) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        info = self._info
+        self._line(
+            "stream",
+            schema=SCHEMA_VERSION,
+            model=info.model,
+            labels=list(info.labels),
+            sample_rate=info.sample_rate,
+        )
 
     def _prediction(self, event: Prediction) -> None:
         best = SILENCE
