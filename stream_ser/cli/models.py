@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from stream_ser.card import Card
 
 
 @click.command()
-@click.argument("paths", nargs=-1, metavar="[FILE.onnx]...")
+@click.argument("paths", nargs=-1, metavar="[NAME|FILE.onnx]...")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array with the whole cards.")
 def models(paths: tuple[str, ...], as_json: bool) -> None:
     """List the bundled models, or the given ones: labels, size, training data, measured results, licence."""
     from stream_ser.engine import bundled, load
 
-    files = [Path(path) for path in paths] or bundled()
-    cards = [(path, load(path, "cpu").card) for path in files]
+    engines = [load(path, "cpu") for path in paths or bundled()]
+    # The engine's path: what was given may be the name of a bundled model.
+    cards = [(engine.path, engine.card) for engine in engines]
     if as_json:
         import json
 
