@@ -21,7 +21,7 @@ FLOOR_DBFS = -72.0
 #: A peak stays this long, then falls this fast.
 PEAK_HOLD_S = 1.5
 PEAK_FALL_DB_PER_S = 20.0
-#: Time constant of the falling level; rising is immediate.
+#: The level falls no faster than this; it rises at once.
 LEVEL_FALL_DB_PER_S = 60.0
 
 
@@ -60,7 +60,6 @@ class LiveState:
         age_ms: from the capture of a sample to its effect; None where the input is not live.
         lost: lost samples.
         overflows: times that the device reported an overflow.
-        finished: the stream has ended.
     """
 
     model: str = ""
@@ -80,7 +79,6 @@ class LiveState:
     age_ms: float | None = None
     lost: int = 0
     overflows: int = 0
-    finished: bool = False
 
     def begin(self, info: StreamInfo) -> None:
         """Take over what is known of a new stream and forget the one before."""
