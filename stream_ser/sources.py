@@ -55,14 +55,15 @@ class _Closing:
 
 
 def resampled(source: Source, sample_rate: int = SAMPLE_RATE_HZ) -> Iterator[Block]:
-    """The blocks of a source at another rate, non-empty, with ``lost`` and ``captured_at`` to match.
+    """The blocks of a source at another rate, with ``lost`` and ``captured_at`` to match.
 
     Positions count exactly: after any number of input samples and losses the output, losses included, is
     that many times ``sample_rate / source.sample_rate``, rounded once, so nothing drifts. The filter is
-    flushed at a loss: the two sides of a gap do not ring into each other.
+    flushed at a loss: the two sides of a gap do not ring into each other. A block is without samples only
+    where audio was lost and none followed, at the end of a stream.
     """
     if source.sample_rate == sample_rate:
-        yield from (block for block in source if len(block.samples))
+        yield from (block for block in source if len(block.samples) or block.lost)
         return
     resampler = Resampler(source.sample_rate, sample_rate)
     taken = given = pending_lost = 0
@@ -93,6 +94,8 @@ def resampled(source: Source, sample_rate: int = SAMPLE_RATE_HZ) -> Iterator[Blo
         last_captured_at = block.captured_at
         yield from emit(resampler.push(block.samples), block.captured_at)
     yield from emit(resampler.flush(), last_captured_at)
+    if pending_lost:
+        yield Block(np.zeros(0, np.float32), last_captured_at, pending_lost)
 
 
 class FileSource(_Closing):

@@ -22,6 +22,10 @@ Samples = NDArray[np.float32]
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 #: Writing WAV into a pipe, programs announce 0, 0xFFFFFFFF (ffmpeg), 0x80000000 (arecord), 0x7FFFF000 (sox).
 UNKNOWN_SIZE_BYTES = 0x7FFF_0000
+#: Sizes this far above 2 GiB, or below 4 GiB, are taken for such a stand-in as well, in a file that is shorter.
+_STAND_IN_MARGIN_BYTES = 0x1_0000
+#: What may precede the samples in a pipe: it is kept, for libsndfile might need it.
+HEADER_LIMIT_BYTES = 16 * 1024**2
 _COPY_BYTES = 1 << 16
 
 _BYTES_PER_SAMPLE = {"u8": 1, "s16le": 2, "s24le": 3, "s32le": 4, "f32le": 4, "f64le": 8}
@@ -139,19 +143,30 @@ def parse_wav(stream: BinaryIO, head: bytes, name: str) -> tuple[PcmReader | Non
     """Read a RIFF header whose first 12 bytes are ``head``, up to the data.
 
     Returns:
-        The reader, or None when the encoding is one for libsndfile (mu-law, ADPCM), and the bytes consumed.
+        The reader, or None when the encoding is one for libsndfile (mu-law, ADPCM), and the bytes consumed of a
+        stream that cannot seek back to them.
 
     Raises:
-        AudioError: the stream ends inside the header, or the header is senseless.
+        AudioError: the stream ends inside the header, or the header is senseless, or too long for a pipe.
     """
+    seekable = stream.seekable()
     consumed = bytearray(head)
+    position = len(head)
 
     def take(size: int) -> bytes:
+        nonlocal position
         data = read_fully(stream, size)
-        consumed.extend(data)
+        position += len(data)
+        if not seekable:
+            consumed.extend(data)
+            if len(consumed) > HEADER_LIMIT_BYTES:
+                raise AudioError(
+                    f"{name}: more than {HEADER_LIMIT_BYTES // 1024**2} MiB before the samples of a piped WAV, "
+                    "expected a header; give the file itself, or convert it with ffmpeg -i INPUT -f wav -"
+                )
         if len(data) < size:
             raise AudioError(
-                f"{name}: the WAV ends inside its header, after {len(consumed)} bytes, expected audio "
+                f"{name}: the WAV ends inside its header, after {position} bytes, expected audio "
                 f"after it; copy it again"
             )
         return data
@@ -184,8 +199,19 @@ def parse_wav(stream: BinaryIO, head: bytes, name: str) -> tuple[PcmReader | Non
         pcm = RawFormat(rate, channels, encoding)
     if pcm is None:
         raise AudioError(f"{name}: a WAV without a format chunk before its data; the file is damaged")
-    # Written into a pipe, a size of 0 means unknown - unless the RIFF size says that more chunks follow.
-    unknown = size >= UNKNOWN_SIZE_BYTES or (
-        size == 0 and (riff_bytes + 8 <= len(consumed) or riff_bytes >= UNKNOWN_SIZE_BYTES)
-    )
+    if size == 0:
+        # Written into a pipe this means unknown - unless the RIFF size says that more chunks follow.
+        unknown = riff_bytes + 8 <= position or riff_bytes >= UNKNOWN_SIZE_BYTES
+    elif seekable:
+        here = stream.tell()
+        available = stream.seek(0, os.SEEK_END) - here
+        stream.seek(here)
+        unknown = available < size and _is_stand_in(size)
+    else:
+        unknown = _is_stand_in(size)
     return PcmReader(stream, pcm, None if unknown else size), bytes(consumed)
+
+
+def _is_stand_in(size: int) -> bool:
+    """Whether an announced size looks like what programs write when they cannot know it."""
+    return UNKNOWN_SIZE_BYTES <= size < 2**31 + _STAND_IN_MARGIN_BYTES or size >= 2**32 - _STAND_IN_MARGIN_BYTES

@@ -173,6 +173,49 @@ def test_chunks_after_the_data_are_not_audio() -> None:
         assert len(decode(source)[0]) == len(data) // 2
 
 
+class Vast(io.BytesIO):
+    """A file that goes on with zeros up to a size that no test can hold."""
+
+    def __init__(self, head: bytes, size: int) -> None:
+        super().__init__(head)
+        self.size = size
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self.size if whence == os.SEEK_END else super().seek(offset, whence)
+
+
+@pytest.mark.parametrize("size", [0x7FFF_F000, 0x8000_0000, 0xA000_0000, 0xFFFF_FF00])
+def test_a_file_of_more_than_2_gib_ends_where_its_header_says(size: int) -> None:
+    head = riff(b"", data_size=size, riff_size=min(36 + size + 408, 0xFFFF_FFFF))
+    audio = AudioFile(Vast(head, len(head) + size + 408))
+    assert audio.duration_s == size / 2 / RATE
+
+
+def test_a_truncated_file_of_more_than_2_gib_is_noticed() -> None:
+    data = pcm16(tone(0.5))
+    got, audio = decode(io.BytesIO(riff(data, data_size=0xA000_0000, riff_size=0xA000_0024)))
+    assert len(got) == 8000
+    assert audio.warning is not None
+    assert "truncated: header announces 83886.08 s" in audio.warning
+
+
+def test_a_vast_chunk_before_the_samples_takes_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream_ser.wav.HEADER_LIMIT_BYTES", 1 << 20)
+    size = 8 << 20
+    whole = riff(pcm16(tone(0.5)), extra=struct.pack("<4sI", b"JUNK", size) + bytes(size))
+    file, pipe = io.BytesIO(whole), pipe_of(whole)
+    tracemalloc.start()
+    try:
+        got, _ = decode(file)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(got) == 8000
+    assert peak_bytes < 1 << 20
+    with pytest.raises(AudioError, match="more than 1 MiB before the samples of a piped WAV"):
+        decode(pipe)
+
+
 def test_raw_samples_without_a_header() -> None:
     stereo = np.array([[100, 300], [-32768, -32768]], "<i2")
     got, audio = decode(pipe_of(stereo.tobytes()), raw=RawFormat(RATE, 2, "s16le"))

@@ -53,12 +53,11 @@ def noise(length: int, seed: int = 0) -> np.ndarray:
     blocks=st.lists(st.tuples(st.integers(0, 900), st.sampled_from([0, 0, 0, 1, 441, 100_003])), max_size=12),
 )
 def test_positions_stay_exact_across_losses(rate: int, blocks: list[tuple[int, int]]) -> None:
-    blocks.append((5, 0))  # a loss is reported with the block after it
     out = list(resampled(Blocks([Block(noise(n, n), lost=lost) for n, lost in blocks], rate)))
     position = sum(len(block.samples) + block.lost for block in out)
     taken = sum(n + lost for n, lost in blocks)
     assert abs(position - taken * RATE / rate) < 2.0
-    assert all(len(block.samples) and block.lost >= 0 for block in out)
+    assert all(block.lost >= 0 and (len(block.samples) or block.lost) for block in out)
 
 
 def test_losses_do_not_drift_over_days() -> None:
@@ -91,6 +90,15 @@ def test_captured_at_names_the_last_sample_that_is_there() -> None:
 def test_at_the_right_rate_blocks_pass() -> None:
     blocks = [Block(noise(10), 1.0, 3), Block(noise(0)), Block(noise(5))]
     assert [block.lost for block in resampled(Blocks(blocks, RATE))] == [3, 0]
+
+
+@pytest.mark.parametrize("rate", [RATE, 48_000])
+def test_a_loss_at_the_very_end_is_not_dropped(rate: int) -> None:
+    # A microphone ends so when its duration ends within what was lost.
+    blocks = [Block(noise(rate), 1.0), Block(noise(0), 2.0, rate // 2)]
+    out = list(resampled(Blocks(blocks, rate)))
+    assert sum(len(block.samples) for block in out) == RATE
+    assert (len(out[-1].samples), out[-1].lost) == (0, RATE // 2)
 
 
 # --- files and pipes ----------------------------------------------------------------------------------------
