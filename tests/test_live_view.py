@@ -7,6 +7,7 @@ from rich.console import Console
 from stream_ser.events import SILENCE, UNCERTAIN, Decision, Gap, Prediction, StreamInfo, Summary, Timing
 from stream_ser.sinks.live import LiveView, render
 from stream_ser.sinks.live_state import FLOOR_DBFS, HISTORY_S, LiveState
+from stream_ser.sinks.table import console_for
 
 LABELS = ("anger", "disgust", "fear", "happy", "neutral", "sad")
 RATE = 16_000
@@ -238,12 +239,29 @@ def test_live_view_draws_at_ten_hertz_however_small_the_blocks(monkeypatch):
     assert 80 <= len(drawn) <= 101
 
 
-def test_no_color_gives_no_colour_codes(monkeypatch):
-    monkeypatch.setenv("NO_COLOR", "1")
-    out = io.StringIO()
-    Console(file=out, force_terminal=True, width=80).print(render(eventful(), 80, 24))
-    assert "38;2" not in out.getvalue()
-    assert "38;5" not in out.getvalue()
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("out", "no_color", "coloured"),
+    [
+        (Terminal, None, True),
+        (Terminal, "1", False),
+        (io.StringIO, None, False),
+    ],
+)
+def test_colours_are_for_terminals_that_want_them(out, no_color, coloured, monkeypatch):
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    if no_color is not None:
+        monkeypatch.setenv("NO_COLOR", no_color)
+    out = out()
+    console_for(out).print(render(eventful(), 80, 24))
+    assert "neutral" in out.getvalue()
+    assert ("\x1b[38;" in out.getvalue() or ";38;" in out.getvalue()) == coloured
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
