@@ -1,6 +1,8 @@
-"""Makes ``stream_ser/assets/demo.flac``: a synthetic voice (espeak-ng) in five manners of speaking.
+"""Makes ``stream_ser/assets/demo.flac``: synthetic voices (espeak-ng) in five manners of speaking.
 
-The bundled clip must be free of other people's recordings. Run with ``python tests/make_demo_clip.py``.
+The bundled clip must be free of other people's recordings. Voices, pitches and levels were chosen so that the bundled
+network hears different emotions and the view has something to show; the clip says nothing about how well it does.
+Run with ``python tests/make_demo_clip.py``.
 """
 
 from __future__ import annotations
@@ -14,14 +16,14 @@ import soundfile
 import soxr
 
 SAMPLE_RATE_HZ = 16_000
-PAUSE_S = 0.9
+PAUSE_S = 1.5
 #: voice, pitch (0-99), words a minute, level in dBFS (RMS), text
 MANNERS = (
-    ("en-us+f3", 45, 160, -26.0, "The parcel will be here on Thursday, between nine and ten."),
-    ("en-us+f3", 85, 215, -15.0, "No! I have told you three times already, stop doing that!"),
-    ("en-us+m3", 20, 105, -32.0, "I do not know. Nobody came, and it has been so long."),
-    ("en-us+f2", 80, 190, -20.0, "We won! Can you believe it? This is the best day of the year!"),
-    ("en-us+m7", 70, 230, -22.0, "Wait, what was that noise? Somebody is out there, be quiet!"),
+    ("en-us+m7", 70, 160, -40.0, "The parcel will be here on Thursday, between nine and ten."),
+    ("en-us+f3", 70, 170, -24.0, "No! I have told you three times already, stop doing that!"),
+    ("en-us+f4", 5, 100, -40.0, "I do not know. Nobody came, and it has been so long."),
+    ("en-us+m7", 99, 110, -32.0, "We won! Can you believe it? This is the best day of the year!"),
+    ("en-us+f3", 70, 160, -24.0, "Wait, what was that noise? Somebody is out there, be quiet!"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -62,16 +63,36 @@ def describe(path: Path, card: Card) -> list[tuple[str, str]]:
         ("size", f"{card.parameters:,} parameters, {path.stat().st_size / 1e6:.2f} MB"),
         ("window", f"{window_s:.2f} s, a prediction every {hop_s:.2f} s, the first after {first_s:.2f} s"),
         ("input", f"log-mel, {features.n_mels} bands, {features.f_min:g} to {features.f_max:g} Hz"),
-        ("trained on", _say(card.training) or "not recorded"),
-        ("measured", _say(card.results) or "not recorded"),
+        ("trained on", _trained(card)),
+        ("measured", "\n".join(_measured(card)) or "not recorded"),
         ("licence", card.licence or "not recorded"),
     ]
 
 
-def _say(value: Any) -> str:
-    """Nested card content on one line."""
-    if isinstance(value, dict):
-        return ", ".join(f"{str(key).replace('_', ' ')}: {_say(entry)}" for key, entry in value.items())
-    if isinstance(value, list):
-        return ", ".join(_say(entry) for entry in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _trained(card: Card) -> str:
+    """Corpora, split and seed; the whole recipe is in ``--json``."""
+    said = [f"{name} ({clips} clips)" for name, clips in _mapping(card.training.get("corpora")).items()]
+    for key in ("split", "seed", "epochs", "commit"):
+        if card.training.get(key) not in (None, ""):
+            said.append(str(card.training[key]) if key == "split" else f"{key} {card.training[key]}")
+    return ", ".join(said) or "not recorded"
+
+
+def _measured(card: Card) -> Iterator[str]:
+    """One line a result: the scores, then how they were obtained."""
+    for name, result in card.results.items():
+        scores = _mapping(result)
+        numbers = [
+            f"{key.upper()} {scores[key]:.4f}" for key in ("uar", "wa", "f1", "ece") if _is_number(scores.get(key))
+        ]
+        if "clips" in scores:
+            numbers.append(f"{scores['clips']} clips")
+        yield f"{', '.join(numbers) or result} ({scores.get('protocol', name)})"
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
