@@ -23,6 +23,8 @@ INPUT_NAME = "log_mel"
 OUTPUT_NAME = "logits"
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
+#: onnxruntime's log levels.
+_WARNING, _FATAL = 2, 4
 
 
 def bundled() -> list[Path]:
@@ -75,9 +77,11 @@ def _session(path: Path, providers: list[str], threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4
+    options.log_severity_level = _FATAL
     try:
-        # onnxruntime prints its complaints about missing CUDA libraries on standard output, among the results.
+        # onnxruntime's complaints about missing CUDA libraries go to standard output, among the results, and as
+        # several raw lines to standard error. What came of it is read off the session and said in one line.
+        ort.set_default_logger_severity(_FATAL)
         with contextlib.redirect_stdout(_ToLog()):
             if CUDA in providers:
                 ort.preload_dlls()
@@ -85,6 +89,8 @@ def _session(path: Path, providers: list[str], threads: int) -> Any:
     except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
         reason = str(error).splitlines()[0]
         raise ModelError(f"{path}: not a readable ONNX model ({reason}); export or download it again") from None
+    finally:
+        ort.set_default_logger_severity(_WARNING)
 
 
 class Engine:

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -113,6 +116,15 @@ def test_a_network_that_returns_nan_is_never_a_score(tiny_model) -> None:
     loaded = engine.load(tiny_model)
     with pytest.raises(ModelError, match="not finite"), np.errstate(invalid="ignore"):
         loaded.probabilities(np.full((300, 64), np.nan, np.float32))
+
+
+def test_cuda_fails_in_one_line(tiny_model) -> None:
+    if engine._nvidia_driver_present():
+        pytest.skip("this machine has an NVIDIA driver")
+    command = [sys.executable, "-m", "stream_ser", "file", "x.wav", "--model", str(tiny_model), "--provider", "cuda"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_cuda_fails_loudly_where_it_cannot_be_used(tiny_model) -> None:
