@@ -44,12 +44,16 @@ class Recognizer:
     Args:
         engine: a loaded model; may be shared by recognisers that take turns.
         decider: smoothing and thresholds; default: those of the model's card.
+        keep_judged: keep what the summary is the mean of. Grows with the stream: for evaluation, on clips.
+
+    Attributes:
+        judged: probabilities of each window that the summary rests on, empty unless asked for.
 
     Raises:
         ModelError: the card's log-mel cannot be computed.
     """
 
-    def __init__(self, engine: Engine, decider: DeciderConfig | None = None) -> None:
+    def __init__(self, engine: Engine, decider: DeciderConfig | None = None, *, keep_judged: bool = False) -> None:
         self.engine = engine
         self.card = engine.card
         features, window = self.card.features, self.card.window
@@ -69,6 +73,7 @@ class Recognizer:
             fill=before_start,
             at_once=1,
         )
+        self._keep_judged = keep_judged
         self._decider = Decider(self.card.labels, features.sample_rate, decider or self.card.decider)
         self.reset()
 
@@ -83,6 +88,7 @@ class Recognizer:
         self._fullest = 0
         self._sum = np.zeros(len(self.card.labels))
         self._count = 0
+        self.judged: list[tuple[float, ...]] = []
         self._seconds: dict[str, float] = {}
 
     @property
@@ -217,8 +223,11 @@ class Recognizer:
         if fill > self._fullest:
             self._fullest, self._count = fill, 0
             self._sum[:] = 0.0
+            self.judged.clear()
         self._sum += probabilities
         self._count += 1
+        if self._keep_judged:
+            self.judged.append(probabilities)
 
     def _emit_decisions(self, decisions: list[Decision], events: list[Event]) -> None:
         for decision in decisions:

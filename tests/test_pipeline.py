@@ -184,3 +184,16 @@ def test_decisions_fill_the_summary(model, speechlike) -> None:
     decisions = [e for e in events if isinstance(e, Decision)]
     assert sum(seconds.values()) == pytest.approx((decisions[-1].end - decisions[0].start) / 16_000)
     assert seconds[SILENCE] > 1.0
+
+
+def test_judged_windows_are_what_the_summary_averages(model, speechlike) -> None:
+    recognizer = Recognizer(model, keep_judged=True)
+    for seconds in (4.0, 1.5):
+        recognizer.reset()
+        recognizer.push(speechlike(seconds))
+        recognizer.flush()
+        assert recognizer.judged
+        assert np.mean(recognizer.judged, axis=0) == pytest.approx(recognizer.summary().probabilities, abs=1e-12)
+    forgetful = Recognizer(model)
+    forgetful.push(speechlike(4.0))
+    assert forgetful.judged == []
