@@ -17,12 +17,12 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from stream_ser.card import CARD_KEY, Card
 from stream_ser.config import FeatureConfig, WindowConfig
 from stream_ser.engine import INPUT_NAME, OUTPUT_NAME
 from stream_ser.errors import OutputError, TrainError
-from stream_ser.models.septr import SepTr
 from stream_ser.train.checkpoint import BEST, CHECKPOINT, WINDOWS, read_checkpoint, trained_network
 from stream_ser.train.recipe import RunConfig
 
@@ -67,7 +67,7 @@ def newest_checkpoint(network: str, runs: Path = Path("runs"), weights: str = "l
     )
 
 
-def make_card(state: dict[str, Any], network: SepTr, chosen: str = "") -> Card:
+def make_card(state: dict[str, Any], network: nn.Module, chosen: str = "") -> Card:
     """The card of a checkpoint; ``chosen`` says how its epoch was chosen, where it was not simply the last."""
     config = RunConfig.from_dict(state["config"])
     last = state["history"][-1]
@@ -196,7 +196,7 @@ def quiet(logger: logging.Logger) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def write_onnx(network: SepTr, card: Card, path: Path) -> None:
+def write_onnx(network: nn.Module, card: Card, path: Path) -> None:
     """Write ``network`` with ``card`` as one file: weights inside, batch dynamic, mel and time fixed."""
     example = torch.zeros(2, card.features.n_mels, card.window.frames)
     # The exporter's own libraries talk about packages that are not needed and about their future releases.

@@ -34,7 +34,7 @@ TINY = (
 
 
 def tiny_config(*changes: str) -> RunConfig:
-    return presets.apply(presets.preset("default"), [*TINY, *changes])
+    return presets.apply(presets.preset("septr"), [*TINY, *changes])
 
 
 def make(corpus_folder, out, *changes: str) -> Trainer:
@@ -351,12 +351,12 @@ def test_changes_are_typed_and_the_network_follows_the_features() -> None:
     assert RunConfig.from_dict(config.as_dict()) == config
 
 
-@pytest.mark.parametrize("name", list(presets.PRESETS))
+@pytest.mark.parametrize("name", list(presets.PRESETS["septr"]))
 def test_presets_build(name: str) -> None:
     from stream_ser.features import mel_filterbank
     from stream_ser.models.septr import SepTr
 
-    config = presets.preset(name)
+    config = presets.preset("septr", name)
     with torch.device("meta"):
         SepTr(config.model)
     assert mel_filterbank(config.features).shape[1] == config.model.n_mels
@@ -365,7 +365,7 @@ def test_presets_build(name: str) -> None:
 
 def test_unknown_preset() -> None:
     with pytest.raises(TrainError, match="unknown preset"):
-        presets.preset("miracle")
+        presets.preset("septr", "miracle")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from stream_ser.errors import TrainError
-from stream_ser.models.septr import SepTr
+from stream_ser.models import registry
+from stream_ser.models.base import WindowNetwork
 
 from .recipe import RunConfig
 
@@ -58,13 +59,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def trained_network(state: dict[str, Any]) -> SepTr:
+def trained_network(state: dict[str, Any]) -> WindowNetwork:
     """The averaged network of a checkpoint, in evaluation mode, without normalisation in front.
 
     Raises:
         TrainError: weights that do not fit the configuration.
     """
-    network = SepTr(RunConfig.from_dict(state["config"]).model)
+    config = RunConfig.from_dict(state["config"])
+    network = registry.build(config.network, config.model)
     prefix = "module.network."
     weights = {k.removeprefix(prefix): v for k, v in state["average"].items() if k.startswith(prefix)}
     try:

@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel
 
 from stream_ser.errors import TrainError
-from stream_ser.models.septr import SepTr
+from stream_ser.models import registry
 from stream_ser.version import __version__
 
 from .augment import mixup, spec_augment
@@ -170,7 +170,7 @@ class Trainer:
         windows, self.owners = evaluation_windows(validation_waves, config.features, config.window)
         self.windows = torch.from_numpy(windows)
         torch.manual_seed(config.train.seed)
-        self.model = Normalized(SepTr(config.model), self.mean, self.std).to(self.device)
+        self.model = Normalized(registry.build(config.network, config.model), self.mean, self.std).to(self.device)
         # Convolutions run faster on CPU with the channels last; torch's stubs do not know this overload.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.features = TorchLogMel(config.features).to(self.device)
@@ -310,7 +310,7 @@ class Trainer:
     def _state(self) -> dict[str, Any]:
         return {
             "format": 1,
-            "network": "septr",
+            "network": self.config.network,
             "config": self.config.as_dict(),
             "labels": list(self.labels),
             "mean": self.mean.tolist(),

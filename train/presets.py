@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from stream_ser.config import FeatureConfig, WindowConfig
 from stream_ser.errors import TrainError
 from stream_ser.features import mel_filterbank
+from stream_ser.models import registry
 from stream_ser.models.septr import SepTrConfig
 
 from .augment import AugmentConfig
@@ -38,7 +39,8 @@ def default() -> RunConfig:
 def patches() -> RunConfig:
     """SepTr as described, without convolutions, on 8 x 10 patches: streams on a CPU."""
     config = default()
-    model = replace(config.model, patch=(8, 10), stem="patch", stem_channels=(), depth=3, dropout=0.1)
+    changes = {"patch": (8, 10), "stem": "patch", "stem_channels": (), "depth": 3, "dropout": 0.1}
+    model = replace(config.model, **changes)
     return replace(config, model=model)
 
 
@@ -55,18 +57,23 @@ def published() -> RunConfig:
     return RunConfig(model, train, AugmentConfig(), features, window)
 
 
-PRESETS = {"default": default, "patches": patches, "published": published}
+#: network: its recipes by name; the first is the one that is taken where none is asked for.
+PRESETS: dict[str, dict[str, Callable[[], RunConfig]]] = {
+    "septr": {"default": default, "patches": patches, "published": published},
+}
 
 
-def preset(name: str) -> RunConfig:
-    """A recipe by name.
+def preset(network: str, name: str = "default") -> RunConfig:
+    """The recipe ``name`` of ``network``.
 
     Raises:
-        TrainError: unknown name.
+        TrainError: unknown network or recipe.
     """
-    if name not in PRESETS:
-        raise TrainError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
-    return PRESETS[name]()
+    registry.get(network)
+    recipes = PRESETS[network]
+    if name not in recipes:
+        raise TrainError(f"unknown preset {name!r}; {network} has {', '.join(recipes)}")
+    return recipes[name]()
 
 
 def _parse(text: str, old: Any, name: str) -> Any:

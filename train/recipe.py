@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 
 from stream_ser.config import FeatureConfig, WindowConfig
 from stream_ser.errors import TrainError
-from stream_ser.models.septr import SepTrConfig
+from stream_ser.models import registry
+from stream_ser.models.base import NetworkConfig
 
 from .augment import AugmentConfig
 
@@ -61,13 +62,31 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides a run's result; written to ``config.json`` and into each checkpoint."""
+    """Everything that decides a run's result; written to ``config.json`` and into each checkpoint.
 
-    model: SepTrConfig
+    Attributes:
+        model: settings of the network, of the class that ``network`` has in the registry.
+        train: the loop.
+        augment: of the training part.
+        features: the log-mel.
+        window: its length and hop.
+        network: name in the registry.
+
+    Raises:
+        TrainError: an unknown network, or ``model`` is of another one.
+    """
+
+    model: NetworkConfig
     train: TrainConfig = field(default_factory=TrainConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     features: FeatureConfig = field(default_factory=FeatureConfig)
     window: WindowConfig = field(default_factory=WindowConfig)
+    network: str = "septr"
+
+    def __post_init__(self) -> None:
+        wanted = registry.get(self.network).config
+        if type(self.model) is not wanted:
+            raise TrainError(f"{self.network} needs a {wanted.__name__}, not a {type(self.model).__name__}")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types for JSON; tuples become lists."""
@@ -79,15 +98,17 @@ class RunConfig:
         """Inverse of :meth:`as_dict`.
 
         Raises:
-            TrainError: unknown or missing fields.
+            TrainError: unknown network, unknown or missing fields.
         """
 
         def tuples(values: dict[str, Any]) -> dict[str, Any]:
             return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
 
         try:
+            network = content.get("network", "septr")  # the only one there was before the field
             return cls(
-                model=SepTrConfig(**tuples(content["model"])),
+                network=network,
+                model=registry.get(network).config(**tuples(content["model"])),
                 train=TrainConfig(**tuples(content["train"])),
                 augment=AugmentConfig(**tuples(content["augment"])),
                 features=FeatureConfig(**tuples(content["features"])),

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from stream_ser.models.registry import NETWORKS
+
 
 @click.command()
-@click.option("--model", "network", type=click.Choice(["septr"]), required=True, help="Network to export.")
+@click.option("--model", "network", type=click.Choice(list(NETWORKS)), required=True, help="Network to export.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Checkpoint; default: the newest run under runs/.")
 @click.option("--out", type=click.Path(path_type=Path), help="ONNX file; default: beside the checkpoint.")
 @click.option(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stream_ser.models.registry import NETWORKS
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("network", type=click.Choice(["septr"]))
+@click.argument("network", type=click.Choice(list(NETWORKS)))
 @click.option("--data", "data", multiple=True, metavar="CORPUS=PATH", help="Corpus to train on, such as crema-d=PATH.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder, such as runs/first.")
 @click.option("--preset", default="default", show_default=True, help="Recipe: default, patches or published.")
@@ -69,7 +71,7 @@ def train(
 
     named = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "precision": precision}
     shortcuts = [f"train.{name}={value}" for name, value in named.items() if value is not None]
-    config = presets.apply(presets.preset(preset), [*changes, *shortcuts])
+    config = presets.apply(presets.preset(network, preset), [*changes, *shortcuts])
     loaded = [corpora.load(name, path) for name, path in corpora.parse_data_option(data)]
     parts = splits.fixed(loaded) if split == "fixed" else splits.by_speaker(loaded, config.train.seed)
     if (out / CHECKPOINT).exists() and not resume:

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
+from .base import NetworkConfig, WindowNetwork
+
 Axis = Literal["frequency", "time"]
 Order = Literal["frequency-time", "time-frequency", "frequency", "time"]
 Stem = Literal["patch", "conv"]
@@ -30,7 +32,7 @@ _AXES: dict[Order, tuple[Axis, ...]] = {
 
 
 @dataclass(frozen=True)
-class SepTrConfig:
+class SepTrConfig(NetworkConfig):
     """Settings of :class:`SepTr`. The defaults are the published ones, at a 512 x 512 input.
 
     Attributes:
@@ -68,6 +70,7 @@ class SepTrConfig:
     final_norm: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.order not in get_args(Order):
             raise ValueError(f"order {self.order!r} is not one of {', '.join(get_args(Order))}")
         if self.stem not in get_args(Stem):
@@ -76,8 +79,8 @@ class SepTrConfig:
             raise ValueError(f"patch {self.patch} must be a height and a width, such as 8x10")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout {self.dropout} must be in [0, 1)")
-        if min(self.depth, self.heads, self.dim, self.dim_head, self.mlp_dim, self.num_classes, *self.patch) < 1:
-            raise ValueError("depth, heads, widths, classes and patch must all be at least 1")
+        if min(self.depth, self.heads, self.dim, self.dim_head, self.mlp_dim, *self.patch) < 1:
+            raise ValueError("depth, heads, widths and patch must all be at least 1")
         if self.n_mels < self.patch[0] or self.n_frames < self.patch[1]:
             raise ValueError(f"patch {self.patch} is larger than the input {self.n_mels} x {self.n_frames}")
         if self.stem == "conv":
@@ -230,7 +233,7 @@ class ConvStem(nn.Module):
         return rearrange(x[:, :, : self.grid[0], : self.grid[1]], "b d f t -> b f t d")
 
 
-class SepTr(nn.Module):
+class SepTr(WindowNetwork):
     """The separable transformer.
 
     Example:
@@ -240,31 +243,17 @@ class SepTr(nn.Module):
     """
 
     def __init__(self, config: SepTrConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.stem = PatchStem(config) if config.stem == "patch" else ConvStem(config)
         self.cls_token = nn.Parameter(0.02 * torch.randn(config.dim))
         self.layers = nn.ModuleList(AxisTransformer(config, axis) for _ in range(config.depth) for axis in config.axes)
         self.norm = nn.LayerNorm(config.dim) if config.final_norm else nn.Identity()
-        self.head = nn.Linear(config.dim, config.num_classes)
+        self.make_head(config.dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Classify log-mel windows.
-
-        Args:
-            x: ``(batch, mel, time)`` of ``n_mels`` by ``n_frames``.
-
-        Returns:
-            logits, ``(batch, num_classes)``.
-
-        Raises:
-            ValueError: the window is not of the configured size (not checked while exporting).
-        """
-        expected = (self.config.n_mels, self.config.n_frames)
-        if not torch.compiler.is_compiling() and tuple(x.shape[1:]) != expected:
-            raise ValueError(f"input has shape {tuple(x.shape)}, expected (batch, {expected[0]}, {expected[1]})")
+    def embed(self, x: Tensor) -> Tensor:
+        """``(batch, mel, time)`` to the last class token, ``(batch, dim)``."""
         tokens = self.stem(x)
         cls = repeat(self.cls_token, "d -> b d", b=x.shape[0])
         for layer in self.layers:
             tokens, cls = layer(tokens, cls)
-        return self.head(self.norm(cls))  # type: ignore[no-any-return]
+        return self.norm(cls)  # type: ignore[no-any-return]
