@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_ser.audio import read_blocks
 from stream_ser.engine import Engine
 from stream_ser.errors import AudioError, DataError
-from stream_ser.events import SILENCE
+from stream_ser.events import SILENCE, Prediction
 from stream_ser.pipeline import Recognizer
 
 from .corpora import Clip
-from .metrics import Floats, Ints, Scores, score
+from .metrics import Floats, Ints, Scores, SpeakerScore, cross_fitted_ece, score, score_speakers, uar_interval
+
+#: Below the smallest probability that is told from zero.
+_TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -22,21 +28,94 @@ class Evaluation:
     """Results on a set of clips.
 
     Attributes:
-        probabilities: ``(clips, labels)``, calibrated.
+        clips: what was heard.
+        probabilities: ``(clips, labels)``, calibrated; the mean over the clip's windows.
         truth: ``(clips,)`` indices of the labels.
-        scores: summary.
-        silent: clips in which the runtime heard nobody; they count as wrong unless chance has them right, with
-            uniform probabilities.
+        heard: whether the runtime heard somebody, ``(clips,)``. Other clips have uniform probabilities, and so count as
+            wrong unless chance has them right.
+        logits: of the windows by which the runtime judges, ``(windows, labels)``, up to a constant a row.
+        owners: clip that each window belongs to, ``(windows,)``.
+        window_ms: mean cost of features and network a window, milliseconds.
     """
 
+    clips: tuple[Clip, ...]
     probabilities: Floats
     truth: Ints
-    scores: Scores
-    silent: int
+    heard: NDArray[np.bool_]
+    logits: Floats
+    owners: Ints
+    window_ms: float
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Summary."""
+        return score(self.probabilities, self.truth)
+
+    @property
+    def silent(self) -> int:
+        """Clips in which the runtime heard nobody."""
+        return int((~self.heard).sum())
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Which clips the model has right, ``(clips,)``."""
+        return np.asarray(self.probabilities.argmax(axis=1) == self.truth)
+
+    @cached_property
+    def speakers(self) -> list[SpeakerScore]:
+        """Each speaker alone, best first."""
+        return score_speakers(self.probabilities, self.truth, self._names)
+
+    @cached_property
+    def uar_interval(self) -> tuple[float, float] | None:
+        """95 % bootstrap interval of the UAR over speakers; None for one speaker."""
+        return uar_interval(self.probabilities, self.truth, self._names)
+
+    @cached_property
+    def cross_fitted_ece(self) -> float | None:
+        """ECE with a temperature that was fitted on other speakers of these clips; None for one speaker."""
+        return cross_fitted_ece(self.logits, self.owners, self.truth, self._names)
+
+    @property
+    def _names(self) -> list[str]:
+        return [clip.speaker for clip in self.clips]
+
+    def select(self, chosen: NDArray[np.bool_]) -> Evaluation:
+        """The results on some of the clips.
+
+        Args:
+            chosen: ``(clips,)``.
+        """
+        windows = chosen[self.owners]
+        return replace(
+            self,
+            clips=tuple(clip for clip, take in zip(self.clips, chosen, strict=True) if take),
+            probabilities=self.probabilities[chosen],
+            truth=self.truth[chosen],
+            heard=self.heard[chosen],
+            logits=self.logits[windows],
+            owners=(np.cumsum(chosen) - 1)[self.owners[windows]],
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            **self.scores.as_dict(),
+            "uar_interval": self.uar_interval,
+            "ece_cross_fitted": self.cross_fitted_ece,
+            "silent": self.silent,
+            "window_ms": round(self.window_ms, 3),
+            "speakers": [asdict(row) for row in self.speakers],
+        }
 
 
 def evaluate(engine: Engine, clips: Sequence[Clip], advance: Callable[[], object] | None = None) -> Evaluation:
     """Run ``engine`` over ``clips``.
+
+    Args:
+        engine: a loaded model.
+        clips: labelled with the model's labels.
+        advance: called once a clip.
 
     Raises:
         DataError: no clips, or a label that the model does not have.
@@ -47,24 +126,42 @@ def evaluate(engine: Engine, clips: Sequence[Clip], advance: Callable[[], object
     if unknown or not clips:
         problem = f"label {unknown[0]!r} is not one of the model's ({', '.join(labels)})" if unknown else "no clips"
         raise DataError(f"cannot evaluate: {problem}")
-    recognizer = Recognizer(engine)
+    recognizer = Recognizer(engine, keep_judged=True)
     probabilities = np.full((len(clips), len(labels)), 1.0 / len(labels))
-    silent = 0
+    heard = np.ones(len(clips), dtype=bool)
+    windows: list[tuple[float, ...]] = []
+    owners: list[int] = []
+    costs: list[float] = []
     for row, clip in enumerate(clips):
         recognizer.reset()
         try:
             for block in read_blocks(clip.path, engine.card.features.sample_rate):
-                recognizer.push(block)
-            recognizer.flush()
+                costs += _costs(recognizer.push(block))
+            costs += _costs(recognizer.flush())
         except AudioError as error:
             text = str(error)
             raise AudioError(text if str(clip.path) in text else f"{clip.path}: {text}") from None
         summary = recognizer.summary()
-        if summary.label == SILENCE:
-            silent += 1
-        else:
+        heard[row] = summary.label != SILENCE
+        if heard[row]:
             probabilities[row] = summary.probabilities
+        judged = recognizer.judged if heard[row] else [tuple(probabilities[row].tolist())]
+        windows += judged
+        owners += [row] * len(judged)
         if advance is not None:
             advance()
-    truth = np.asarray([labels.index(clip.label) for clip in clips], dtype=np.int64)
-    return Evaluation(probabilities, truth, score(probabilities, truth), silent)
+    return Evaluation(
+        clips=tuple(clips),
+        probabilities=probabilities,
+        truth=np.asarray([labels.index(clip.label) for clip in clips], dtype=np.int64),
+        heard=heard,
+        logits=np.log(np.maximum(np.asarray(windows), _TINY)),
+        owners=np.asarray(owners, dtype=np.int64),
+        window_ms=float(np.mean(costs)) if costs else 0.0,
+    )
+
+
+def _costs(events: Sequence[object]) -> list[float]:
+    """Milliseconds of each window for which the network was asked."""
+    asked = (event for event in events if isinstance(event, Prediction) and event.probabilities)
+    return [event.timing.features_ms + event.timing.inference_ms for event in asked if event.timing is not None]
