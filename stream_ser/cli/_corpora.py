@@ -37,16 +37,16 @@ def corpora_options(command: Command) -> Command:
             type=click.Choice(LABEL_SETS),
             default="auto",
             show_default=True,
-            help="The corpora's own labels, or the common ones: anger, disgust, fear, happy, neutral, sad. Auto: common "
-            "only where corpora differ. What is not common (calm, surprise, boredom) is left out, unless mapped.",
+            help="The corpora's own labels, or the common ones: anger, disgust, fear, happy, neutral, sad. Auto: "
+            "common only where corpora differ. What is not common (calm, surprise, boredom) is left out, unless mapped.",
         ),
         click.option(
             "--data",
             "data",
             multiple=True,
             metavar="CORPUS=PATH",
-            help="Corpus, such as crema-d=PATH; several are joined. Your own: folder=PATH (a sub-folder for each label) "
-            "or csv=FILE (columns path, label and, where known, speaker, text, split).",
+            help="Corpus, such as crema-d=PATH; several are joined. Your own: folder=PATH (a sub-folder for each "
+            "label) or csv=FILE (columns path, label and, where known, speaker, text, split).",
         ),
     ):
         command = option(command)
@@ -67,8 +67,8 @@ def split_options(command: Command) -> Command:
             type=click.Choice(SPLITS),
             default="fixed",
             show_default=True,
-            help="The corpora's own lists; speakers drawn with the seed; one of k folds held out; the same, with another "
-            "fold for validation (nested); random clips 70/15/15 or 70/30, in which speakers overlap.",
+            help="The corpora's own lists; speakers drawn with the seed; one of k folds held out; the same, with "
+            "another fold for validation (nested); random clips 70/15/15 or 70/30, in which speakers overlap.",
         ),
     ):
         command = option(command)
@@ -76,8 +76,10 @@ def split_options(command: Command) -> Command:
 
 
 def _fold(ctx: click.Context, param: click.Parameter, value: str | None) -> int | Literal["all"] | None:
-    if value is None or value == "all":
-        return value
+    if value is None:
+        return None
+    if value == "all":
+        return "all"
     if not value.isdecimal() or int(value) < 1:
         raise click.BadParameter(f"{value!r} is neither a number from 1 nor 'all'", ctx, param)
     return int(value)
