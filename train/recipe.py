@@ -14,7 +14,10 @@ from stream_ser.models.base import NetworkConfig
 
 from .augment import AugmentConfig
 
-Precision = Literal["bf16", "fp32"]
+Precision = Literal["bf16", "fp16", "fp32"]
+Optimizer = Literal["adamw", "adam"]
+Schedule = Literal["cosine", "plateau", "constant"]
+Balance = Literal["none", "weights", "sampling"]
 
 
 @dataclass(frozen=True)
@@ -22,25 +25,51 @@ class TrainConfig:
     """How to train.
 
     Attributes:
-        epochs: passes over the training part.
-        batch_size: windows a step.
-        lr: peak learning rate of AdamW.
-        weight_decay: decoupled; not on norms, biases, positions and the class token.
-        warmup_epochs: linear rise of the learning rate, before its cosine fall to zero.
+        epochs: passes over the training part, at most.
+        batch_size: windows a step, over all processes.
+        accumulate: parts in which a batch goes through the network, for one that does not fit the memory. Without
+            batch norm and dropout the result is that of the whole batch.
+        optimizer: adamw or adam.
+        lr: peak learning rate.
+        body_lr: learning rate of everything but the classifier, as a share of ``lr``; 0 freezes it, statistics of
+            batch norm included. For fine-tuning.
+        schedule: after the warm-up, ``cosine`` falls to zero at the last epoch, ``plateau`` lowers the rate where the
+            validation loss no longer falls, ``constant`` leaves it.
+        warmup_epochs: linear rise of the learning rate.
+        plateau_factor: what a plateau multiplies the rate with.
+        plateau_patience: epochs without a lower validation loss that are let pass first.
+        patience: epochs without a better validation UAR after which training ends early; 0 is never. The end is then
+            chosen on the validation part.
+        weight_decay: not on norms, biases, positions and the class token.
         label_smoothing: share of the target that is spread over all classes.
-        ema_decay: of the weight average that is validated and exported.
-        grad_clip: largest gradient norm.
-        precision: bf16 autocast, or fp32.
+        votes: share of the raters' votes in the target of a clip that has them; the rest is its label.
+        balance: between the classes: ``weights`` in the loss, ``sampling`` of the clips, or none.
+        distill: share of the teachers in the loss, where there are teachers.
+        distill_temperature: softens the teachers' and the network's probabilities for that.
+        ema_decay: of the weight average that is validated and exported; 0 is no average.
+        grad_clip: largest gradient norm; 0 is no limit.
+        precision: bf16 or fp16 (CUDA only) autocast, or fp32.
         seed: fixes initialisation, order, augmentation and dropout.
         threads: torch threads; 0 leaves torch's choice.
     """
 
     epochs: int = 34
     batch_size: int = 32
+    accumulate: int = 1
+    optimizer: Optimizer = "adamw"
     lr: float = 1e-3
-    weight_decay: float = 0.05
+    body_lr: float = 1.0
+    schedule: Schedule = "cosine"
     warmup_epochs: float = 2.0
+    plateau_factor: float = 0.1
+    plateau_patience: int = 5
+    patience: int = 0
+    weight_decay: float = 0.05
     label_smoothing: float = 0.05
+    votes: float = 0.0
+    balance: Balance = "none"
+    distill: float = 0.5
+    distill_temperature: float = 2.0
     ema_decay: float = 0.998
     grad_clip: float = 1.0
     precision: Precision = "bf16"
@@ -48,16 +77,37 @@ class TrainConfig:
     threads: int = 0
 
     def __post_init__(self) -> None:
-        if self.precision not in get_args(Precision):
-            raise TrainError(f"precision {self.precision!r} is not one of {', '.join(get_args(Precision))}")
+        for name, kind in (
+            ("precision", Precision),
+            ("optimizer", Optimizer),
+            ("schedule", Schedule),
+            ("balance", Balance),
+        ):
+            if getattr(self, name) not in get_args(kind):
+                raise TrainError(f"{name} {getattr(self, name)!r} is not one of {', '.join(get_args(kind))}")
         if self.epochs < 1 or self.batch_size < 2 or not 0.0 < self.lr < math.inf:
             raise TrainError("epochs must be at least 1, batch_size at least 2 and lr a positive number")
-        if not (0.0 <= self.label_smoothing < 1.0 and 0.0 <= self.ema_decay < 1.0):
-            raise TrainError("label_smoothing and ema_decay must be in [0, 1)")
-        if not (self.grad_clip > 0.0 and self.warmup_epochs >= 0.0 and self.weight_decay >= 0.0):
-            raise TrainError("grad_clip must be positive, warmup_epochs and weight_decay not negative")
-        if self.threads < 0 or self.seed < 0:
-            raise TrainError("threads and seed must not be negative")
+        if self.accumulate < 1 or self.batch_size % self.accumulate:
+            raise TrainError(f"accumulate {self.accumulate} must divide batch_size {self.batch_size}")
+        for name in ("label_smoothing", "ema_decay"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise TrainError(f"{name} must be in [0, 1)")
+        for name in ("votes", "distill", "body_lr"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise TrainError(f"{name} must be in [0, 1]")
+        if not (0.0 < self.plateau_factor < 1.0 and 0.0 < self.distill_temperature < math.inf):
+            raise TrainError("plateau_factor must be in (0, 1) and distill_temperature a positive number")
+        for name in (
+            "grad_clip",
+            "warmup_epochs",
+            "weight_decay",
+            "plateau_patience",
+            "patience",
+            "threads",
+            "seed",
+        ):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise TrainError(f"{name} must not be negative")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,164 @@
+"""What a run folder holds besides the weights: settings, metrics, predictions, windows. For people and reports."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stream_ser.errors import TrainError
+
+from .checkpoint import write_atomically
+from .corpora import Clip
+from .metrics import Floats, Ints, Scores, clip_means, fit_temperature_windows, score, softmax
+
+CONFIG = "config.json"
+METRICS = "metrics.json"
+#: Of the validation part after the last epoch, and of the test part.
+PREDICTIONS = "predictions.npz"
+TEST_PREDICTIONS = "predictions-test.npz"
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write ``content``, atomically."""
+    text = json.dumps(content, indent=1)
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def write_npz(path: Path, arrays: dict[str, Any]) -> None:
+    """Write ``arrays``, atomically."""
+
+    def save(part: Path) -> None:
+        with part.open("wb") as file:  # given a name, numpy would add a suffix
+            np.savez(file, **arrays)
+
+    write_atomically(path, save)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch brought; ``scores`` are those of the averaged weights on the validation part."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    lr: float
+    seconds: float
+    scores: Scores
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Epoch:
+        """Inverse of :meth:`as_dict`."""
+        scores = dict(content["scores"])
+        scores["recall"] = tuple(scores["recall"])
+        scores["confusion"] = tuple(tuple(row) for row in scores["confusion"])
+        return cls(**{**content, "scores": Scores(**scores)})
+
+
+@dataclass(frozen=True)
+class Part:
+    """Clips to evaluate on.
+
+    Attributes:
+        clips: in order.
+        windows: un-normalised log-mel, ``(windows, mel, time)``.
+        owners: the clip of each window, ``(windows,)``.
+        truth: index of each clip's label, ``(clips,)``.
+    """
+
+    clips: tuple[Clip, ...]
+    windows: torch.Tensor
+    owners: NDArray[np.int64]
+    truth: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network says of a part.
+
+    Attributes:
+        part: the clips.
+        logits: of each window, ``(windows, classes)``.
+    """
+
+    part: Part
+    logits: Floats
+
+    @cached_property
+    def probabilities(self) -> Floats:
+        """Mean over each clip's windows, not calibrated, ``(clips, classes)``."""
+        return clip_means(softmax(self.logits), self.part.owners)
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Of the probabilities."""
+        return score(self.probabilities, self.part.truth)
+
+    @cached_property
+    def temperature(self) -> float:
+        """Calibration fitted to these very clips, as the runtime forms their probabilities."""
+        return fit_temperature_windows(self.logits, self.part.owners, self.part.truth)
+
+    def save(self, path: Path, labels: Sequence[str]) -> None:
+        """Write clip by clip ``stems``, ``speakers``, ``truth``, ``probabilities`` and (mean) ``logits``.
+
+        Beside them ``labels`` and, for calibration, ``window_logits`` with their ``owners``.
+        """
+        arrays = {
+            "stems": np.asarray([clip.path.stem for clip in self.part.clips]),
+            "speakers": np.asarray([clip.speaker for clip in self.part.clips]),
+            "truth": self.part.truth,
+            "probabilities": self.probabilities,
+            "logits": clip_means(self.logits, self.part.owners),
+            "labels": np.asarray(labels),
+            "window_logits": self.logits.astype(np.float32),
+            "owners": self.part.owners,
+        }
+        write_npz(path, arrays)
+
+
+def read_predictions(path: Path) -> tuple[Floats, Ints]:
+    """Probabilities ``(clips, classes)`` and truth ``(clips,)`` of a file of :meth:`Predictions.save`.
+
+    Raises:
+        TrainError: missing or not readable.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays["probabilities"], arrays["truth"]
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise TrainError(f"{path}: not readable as predictions ({type(error).__name__}); train the run again") from None
+
+
+def processor() -> str:
+    """Name of this machine's processor, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What the run was computed on."""
+    return {
+        "cpu": processor(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "system": platform.system(),
+    }
