@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stream_ser.engine import Engine
+from stream_ser.errors import DataError
 
 #: Discordant clips from which the chi-square approximation serves; below, the binomial test is exact.
 EXACT_BELOW = 25
@@ -47,6 +52,26 @@ def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> 
     first_only = int((first_right & ~second_right).sum())
     second_only = int((second_right & ~first_right).sum())
     return McNemar(first_only, second_only, *p_value(first_only, second_only))
+
+
+def pairwise(right: Sequence[NDArray[np.bool_]]) -> list[tuple[int, int, McNemar]]:
+    """McNemar's test of each pair of models, given what each has right; models by their position."""
+    return [(i, j, mcnemar(right[i], right[j])) for i, j in itertools.combinations(range(len(right)), 2)]
+
+
+def check_labels(engines: Sequence[Engine]) -> None:
+    """Refuse to compare models that tell different labels apart; their order does not matter.
+
+    Raises:
+        DataError: two models have different labels.
+    """
+    first = engines[0]
+    for engine in engines[1:]:
+        if set(engine.card.labels) != set(first.card.labels):
+            raise DataError(
+                f"cannot compare: {first.path.name} has the labels {', '.join(first.card.labels)}, {engine.path.name} "
+                f"has {', '.join(engine.card.labels)}; compare models of the same labels"
+            )
 
 
 def p_value(first_only: int, second_only: int) -> tuple[float, bool]:

@@ -16,9 +16,12 @@ from stream_ser.errors import AudioError, DataError
 from stream_ser.events import SILENCE, Prediction
 from stream_ser.pipeline import Recognizer
 
-from .corpora import Clip
+from .corpora import Clip, Corpus
 from .metrics import Floats, Ints, Scores, SpeakerScore, cross_fitted_ece, score, score_speakers, uar_interval
+from .selection import SplitKind, make_split
 
+#: The part that is every clip.
+ALL = "all"
 #: Below the smallest probability that is told from zero.
 _TINY = 1e-300
 
@@ -107,6 +110,47 @@ class Evaluation:
             "window_ms": round(self.window_ms, 3),
             "speakers": [asdict(row) for row in self.speakers],
         }
+
+
+def clips_of(
+    corpora: Sequence[Corpus],
+    part: str,
+    kind: SplitKind = "fixed",
+    seed: int = 0,
+    fold: int | None = None,
+    folds: int | None = None,
+) -> tuple[dict[str, tuple[Clip, ...]], str]:
+    """The clips of one part of a split.
+
+    Args:
+        corpora: with the same labels.
+        part: ``train``, ``validation``, ``test`` or :data:`ALL`.
+        kind: of the split; that a speaker is in two of its parts is said in its name.
+        seed: of a split that is drawn.
+        fold: number of the fold, where the split has folds.
+        folds: how many there are; see :func:`stream_ser.train.selection.make_split`.
+
+    Returns:
+        the clips of each corpus that has some, and in words what they are.
+
+    Raises:
+        DataError: no clip is in that part, or the corpora cannot be split so.
+    """
+    if part == ALL:
+        return {corpus.name: corpus.clips for corpus in corpora}, "all clips"
+    name = f"{part} part"
+    if kind == "fixed":
+        # Not through the split: a corpus without a training part can be measured, too.
+        chosen = {clip for corpus in corpora for clip in corpus.clips if clip.part == part}
+    else:
+        split = make_split(corpora, kind, seed, fold, folds)
+        chosen = set({"train": split.train, "validation": split.validation, "test": split.test}[part])
+        name += f" of {split.name}"
+    groups = {corpus.name: tuple(clip for clip in corpus.clips if clip in chosen) for corpus in corpora}
+    groups = {corpus: clips for corpus, clips in groups.items() if clips}
+    if not groups:
+        raise DataError(f"no clip is in the {name}; choose another --part or --split, or --part {ALL}")
+    return groups, name
 
 
 def evaluate(engine: Engine, clips: Sequence[Clip], advance: Callable[[], object] | None = None) -> Evaluation:

@@ -3,102 +3,272 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from stream_ser.cli._corpora import split_options
 from stream_ser.cli._run import provider_option
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from stream_ser.card import Card
     from stream_ser.engine import Engine, Provider
+    from stream_ser.train.compare import McNemar
     from stream_ser.train.corpora import Clip
     from stream_ser.train.evaluate import Evaluation
+    from stream_ser.train.selection import SplitKind
+
+#: More classes than this do not fit across a terminal.
+WIDEST_CONFUSION = 12
+#: Columns where standard output is no terminal.
+_WIDTH = 140
 
 
 @click.command()
-@click.argument("model", metavar="NAME|FILE")
-@click.option("--data", "data", multiple=True, metavar="CORPUS=PATH", help="Corpus, such as crema-d=PATH.")
+@click.argument("models", nargs=-1, required=True, metavar="NAME|FILE...")
+@click.option("--data", "data", multiple=True, metavar="CORPUS=PATH", help="Corpus, such as crema-d=PATH; repeatable.")
 @click.option(
     "--part",
     type=click.Choice(["validation", "train", "test", "all"]),
     default="validation",
     show_default=True,
-    help="Part of the corpus' fixed list.",
+    help="Part of the split, or all clips.",
+)
+@split_options
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of a split that is drawn.")
+@click.option(
+    "--map", "mapping", multiple=True, metavar="LABEL=LABEL", help="What a corpus' label is, such as calm=neutral."
 )
 @provider_option
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
-@click.option("--record", is_flag=True, help="Write the scores into the model's card.")
-def evaluate(model: str, data: tuple[str, ...], part: str, provider: Provider, as_json: bool, record: bool) -> None:
-    """Measure a model on whole clips, through the pipeline of `stream-ser file`.
+@click.option("--record", is_flag=True, help="Write the scores into the models' cards.")
+def evaluate(
+    models: tuple[str, ...],
+    data: tuple[str, ...],
+    part: str,
+    split: SplitKind,
+    fold: int | Literal["all"] | None,
+    folds: int | None,
+    seed: int,
+    mapping: tuple[str, ...],
+    provider: Provider,
+    as_json: bool,
+    record: bool,
+) -> None:
+    r"""Measure models on whole clips, through the pipeline of `stream-ser file`.
 
-    WA is accuracy, UAR the mean recall over the classes, ECE the expected calibration error with 15 bins. Whether the
-    speakers were heard in training is read from the model's card and said beside the numbers.
+    WA is accuracy, UAR the mean recall over the classes, ECE the expected calibration error with 15 bins, also with a
+    temperature that was fitted on other speakers. Several models are compared on the same clips with McNemar's test;
+    several corpora are scored one by one and together. Whether the speakers were heard in training is read from the
+    model's card and said beside the numbers.
+
+    The corpora's labels become the model's; calm, surprise and boredom are left out where the model does not know them,
+    unless --map says otherwise.
+
+    \b
+    Example:
+      stream-ser evaluate septr mine.onnx --data crema-d=/data/crema-d
     """
     import json
-    from dataclasses import replace
+    import sys
 
-    from stream_ser.engine import load
-    from stream_ser.errors import DataError
-    from stream_ser.train import corpora
-    from stream_ser.train.evaluate import evaluate as run
-
-    if record:
-        from stream_ser.export.to_onnx import rewrite_card
-    engine = load(model, provider)
-    loaded = [corpora.load(name, path) for name, path in corpora.parse_data_option(data)]
-    clips = [clip for corpus in loaded for clip in corpus.clips if part in ("all", clip.part)]
-    if not clips:
-        raise DataError(f"no clip is in the {part} part; choose another --part")
     from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task(f"{len(clips)} clips", total=len(clips))
-        result = run(engine, clips, lambda: progress.advance(task))
-    names = " + ".join(corpus.name for corpus in loaded)
-    protocol = f"{names}, {part} part, {speakers(clips, engine.card)}; ONNX, {engine.provider}"
-    if as_json:
-        content = {"model": engine.path.name, "protocol": protocol, "silent": result.silent}
-        click.echo(json.dumps({**content, **result.scores.as_dict()}, indent=1))
-    else:
-        _print(engine, result, protocol)
+    from stream_ser.engine import load
+    from stream_ser.errors import DataError
+    from stream_ser.train import compare, selection
+    from stream_ser.train.evaluate import clips_of
+    from stream_ser.train.evaluate import evaluate as run
+
+    if fold == "all":
+        raise DataError("--fold all: a model has one fold that it was not trained on; give its number")
     if record:
-        kept = {k: v for k, v in result.scores.as_dict().items() if k != "confusion"}
-        results = {**engine.card.results, f"{names} {part}": {"protocol": protocol, **kept}}
-        rewrite_card(engine.path, replace(engine.card, results=results))
-        click.echo(f"{engine.path}: card updated", err=True)
+        from stream_ser.export.to_onnx import rewrite_card
+    engines = [load(model, provider) for model in models]
+    compare.check_labels(engines)
+    corpora = selection.load_corpora(data, engines[0].card.labels, mapping)
+    groups, name = clips_of(corpora, part, split, seed, fold, folds)
+    clips = [clip for group in groups.values() for clip in group]
+    measured = []
+    waiting = Console(stderr=True)
+    with Progress(console=waiting, disable=not waiting.is_terminal, transient=True) as progress:
+        for engine in engines:
+            task = progress.add_task(f"{engine.path.name}: {len(clips)} clips", total=len(clips))
+            # The task as a default: the loop goes on with another one.
+            result = run(engine, clips, lambda task=task: progress.advance(task))
+            measured.append(Measured(engine, result, {k: len(v) for k, v in groups.items()}, name))
+    pairs = compare.pairwise([each.result.right for each in measured])
+    if as_json:
+        click.echo(json.dumps(_content(measured, pairs), indent=1))
+    else:
+        _print(Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH), measured, pairs)
+    if record:
+        for each in measured:
+            rewrite_card(each.engine.path, each.recorded(part))
+            click.echo(f"{each.engine.path}: card updated", err=True)
+
+
+class Measured:
+    """A model and what it was found to do.
+
+    Args:
+        engine: the model.
+        result: on all clips.
+        sizes: clips of each corpus, in their order.
+        name: which clips they are.
+    """
+
+    def __init__(self, engine: Engine, result: Evaluation, sizes: dict[str, int], name: str) -> None:
+        import numpy as np
+
+        self.engine = engine
+        self.result = result
+        self.name = name
+        self.corpora = " + ".join(sizes)
+        owner = np.repeat(np.arange(len(sizes)), list(sizes.values()))
+        #: The results on each corpus, where there are several.
+        self.parts = {c: result.select(owner == i) for i, c in enumerate(sizes)} if len(sizes) > 1 else {}
+
+    def protocol(self, corpora: str, result: Evaluation) -> str:
+        """What was measured, on whom, and where it ran."""
+        return f"{corpora}, {self.name}, {speakers(result.clips, self.engine.card)}; ONNX, {self.engine.provider}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        content = {
+            "model": self.engine.path.name,
+            "protocol": self.protocol(self.corpora, self.result),
+            **self.result.as_dict(),
+        }
+        parts = {c: {"protocol": self.protocol(c, r), **r.as_dict()} for c, r in self.parts.items()}
+        return {**content, "corpora": parts} if parts else content
+
+    def recorded(self, part: str) -> Card:
+        """The model's card with these results in it."""
+        from dataclasses import replace
+
+        results = dict(self.engine.card.results)
+        for corpora, result in ((self.corpora, self.result), *self.parts.items()):
+            kept = {k: v for k, v in result.as_dict().items() if k not in ("confusion", "speakers")}
+            results[f"{corpora} {part}"] = {"protocol": self.protocol(corpora, result), **kept}
+        return replace(self.engine.card, results=results)
 
 
 def speakers(clips: Sequence[Clip], card: Card) -> str:
     """How many speakers there are, and whether the model knows them from its training."""
     present = {clip.speaker for clip in clips}
+    count = f"{len(present)} speaker{'s' if len(present) > 1 else ''}"
     heard = card.training.get("train_speakers")
     if not isinstance(heard, list):
-        return f"{len(present)} speakers, training speakers unknown"
+        return f"{count}, training speakers unknown"
     seen = len(present & set(heard))
     if seen:
-        return f"{len(present)} speakers, {seen} of them heard in training: not speaker-independent"
-    return f"{len(present)} speakers, none of them heard in training"
+        return f"{count}, {seen} of them heard in training: not speaker-independent"
+    return f"{count}, none of them heard in training"
 
 
-def _print(engine: Engine, result: Evaluation, protocol: str) -> None:
-    from rich.console import Console
+def _content(measured: Sequence[Measured], pairs: Sequence[tuple[int, int, McNemar]]) -> dict[str, Any]:
+    if len(measured) == 1:
+        return measured[0].as_dict()
+    from dataclasses import asdict
+
+    names = [str(each.engine.path) for each in measured]
+    tests = [{"first": names[i], "second": names[j], **asdict(test)} for i, j, test in pairs]
+    return {"models": [each.as_dict() for each in measured], "mcnemar": tests}
+
+
+def _print(console: Console, measured: Sequence[Measured], pairs: Sequence[tuple[int, int, McNemar]]) -> None:
+    for each in measured:
+        _line(console, f"{each.engine.path.name}: {each.protocol(each.corpora, each.result)}")
+        if len(measured) == 1:
+            _print_scores(console, each.result.scores.clips, each.result)
+    if len(measured) > 1 or measured[0].parts:
+        _print_table(console, measured)
+    if len(measured) == 1:
+        _print_classes(console, measured[0].engine.card.labels, measured[0].result)
+    else:
+        _print_pairs(console, measured, pairs)
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, soft_wrap=True, markup=False)
+
+
+def _print_scores(console: Console, clips: int, result: Evaluation) -> None:
+    scores = result.scores
+    _line(
+        console,
+        f"clips {clips}  WA {scores.wa:.4f}  UAR {scores.uar:.4f}  F1 {scores.f1:.4f}  "
+        f"ECE {scores.ece:.4f}  NLL {scores.nll:.4f}  heard as silence {result.silent}  "
+        f"{result.window_ms:.2f} ms a window",
+    )
+    if result.uar_interval is not None and result.cross_fitted_ece is not None:
+        best, worst = result.speakers[0], result.speakers[-1]
+        _line(
+            console,
+            f"UAR by speaker {worst.uar:.3f} ({worst.speaker}) to {best.uar:.3f} ({best.speaker}), 95 % interval over "
+            f"speakers {_interval(result)}; ECE {result.cross_fitted_ece:.4f} with a temperature from other speakers",
+        )
+
+
+def _interval(result: Evaluation) -> str:
+    return "-" if result.uar_interval is None else "{:.3f} to {:.3f}".format(*result.uar_interval)
+
+
+def _print_table(console: Console, measured: Sequence[Measured]) -> None:
+    """One row a model and corpus, several corpora also together."""
     from rich.table import Table
 
-    console = Console()
-    scores = result.scores
-    console.print(f"{engine.path.name}: {protocol}", highlight=False, soft_wrap=True)
-    console.print(
-        f"clips {scores.clips}  WA {scores.wa:.4f}  UAR {scores.uar:.4f}  F1 {scores.f1:.4f}  "
-        f"ECE {scores.ece:.4f}  NLL {scores.nll:.4f}  heard as silence {result.silent}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    table = Table("truth", *engine.card.labels, "recall", title="confusion (columns: predicted)", title_justify="left")
-    for column in table.columns[1:]:
+    several = bool(measured[0].parts)
+    heads = ["clips", "WA", "UAR", "95 % over speakers", "speakers' UAR", "F1", "ECE", "ECE others", "silence", "ms"]
+    table = Table("model", *(["corpus"] if several else []))
+    for head in heads:
+        table.add_column(head, justify="right")
+    for each in measured:
+        for corpora, result in (*each.parts.items(), (each.corpora, each.result)):
+            scores, error = result.scores, result.cross_fitted_ece
+            table.add_row(
+                each.engine.path.name,
+                *([corpora] if several else []),
+                *(str(scores.clips), f"{scores.wa:.4f}", f"{scores.uar:.4f}", _interval(result)),
+                f"{result.speakers[-1].uar:.2f} to {result.speakers[0].uar:.2f}",
+                *(f"{scores.f1:.4f}", f"{scores.ece:.4f}", "-" if error is None else f"{error:.4f}"),
+                *(str(result.silent), f"{result.window_ms:.2f}"),
+            )
+        if several:
+            table.add_section()
+    console.print(table)
+
+
+def _print_pairs(console: Console, measured: Sequence[Measured], pairs: Sequence[tuple[int, int, McNemar]]) -> None:
+    for i, j, test in pairs:
+        first, second = measured[i].engine.path.name, measured[j].engine.path.name
+        how = "exact" if test.exact else "chi-square, continuity-corrected"
+        _line(
+            console,
+            f"McNemar: {test.first_only} clips only {first} has right, {test.second_only} only {second}; "
+            f"p = {test.p:.3g} ({how})",
+        )
+
+
+def _print_classes(console: Console, labels: Sequence[str], result: Evaluation) -> None:
+    """The confusion matrix, or where it is too wide what each class is mostly taken for."""
+    from rich.table import Table
+
+    rows = zip(labels, result.scores.confusion, result.scores.recall, strict=True)
+    if len(labels) <= WIDEST_CONFUSION:
+        table = Table("truth", *labels, "recall", title="confusion (columns: predicted)", title_justify="left")
+        for label, row, recall in rows:
+            table.add_row(label, *map(str, row), f"{recall:.3f}")
+    else:
+        table = Table("class", "clips", "recall", "mostly taken for")
+        for label, row, recall in sorted(rows, key=lambda entry: entry[2]):
+            others = [(count, other) for other, count in zip(labels, row, strict=True) if other != label and count]
+            taken = ", ".join(f"{other} {count}" for count, other in sorted(others, reverse=True)[:3])
+            table.add_row(label, str(sum(row)), f"{recall:.3f}", taken)
+    for column in table.columns[1 : 3 if len(labels) > WIDEST_CONFUSION else None]:
         column.justify = "right"
-    for label, row, recall in zip(engine.card.labels, scores.confusion, scores.recall, strict=True):
-        table.add_row(label, *map(str, row), f"{recall:.3f}")
     console.print(table)
