@@ -25,6 +25,7 @@ COMMANDS = {
     "train": ("stream_ser.cli.train", "train", "Train a network."),
     "evaluate": ("stream_ser.cli.evaluate", "evaluate", "Measure a model on a corpus."),
     "export": ("stream_ser.cli.export", "export", "Write a trained network as ONNX."),
+    "data": ("stream_ser.cli.data", "data", "Look after corpora: count, check."),
 }
 
 _TRAINING_PACKAGES = {"torch", "torchaudio", "einops", "onnx", "onnxscript", "matplotlib"}

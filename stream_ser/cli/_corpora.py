@@ -38,7 +38,8 @@ def corpora_options(command: Command) -> Command:
             default="auto",
             show_default=True,
             help="The corpora's own labels, or the common ones: anger, disgust, fear, happy, neutral, sad. Auto: "
-            "common only where corpora differ. What is not common (calm, surprise, boredom) is left out, unless mapped.",
+            "common only where corpora differ. What is not common (calm, surprise, boredom) is left out, "
+            "unless mapped.",
         ),
         click.option(
             "--data",
