@@ -33,6 +33,7 @@ from stream_ser.train import corpora
 from stream_ser.train.augment import coloured_noise
 from stream_ser.train.corpora import Clip
 from stream_ser.train.metrics import score
+from stream_ser.train.selection import load_corpora
 
 from .command import Command, make_parent, print_table, progress_bar, write_json
 
@@ -269,17 +270,17 @@ def main(
 ) -> None:
     """Measure ONNX models on disturbed clips, through the pipeline of `stream-ser file`."""
     make_parent(out)
-    (pair,) = corpora.parse_data_option([data])
-    corpus = corpora.load(*pair)
-    clips = [clip for clip in corpus.clips if clip.part == part]
-    if not clips:
-        raise DataError(f"{corpus.name} has no clip in the {part} part; choose another --part")
-    speakers = len({clip.speaker for clip in clips})
-    protocol = f"{corpus.name}, {part} part, {speakers} speakers, {len(clips)} clips; ONNX on the CPU, seed {seed}"
-    content: dict[str, Any] = {"protocol": protocol, "models": {}}
     noises = noise_clips(noise) if noise else []
+    content: dict[str, Any] = {"protocol": "", "models": {}}
     for model, engine in [(model, load(model, "cpu")) for model in models]:
         rate = engine.card.features.sample_rate
+        (corpus,) = load_corpora([data], engine.card.labels)
+        clips = [clip for clip in corpus.clips if clip.part == part]
+        if not clips:
+            raise DataError(f"{corpus.name} has no clip in the {part} part; choose another --part")
+        speakers = len({clip.speaker for clip in clips})
+        protocol = f"{corpus.name}, {part} part, {speakers} speakers, {len(clips)} clips; ONNX on the CPU, seed {seed}"
+        content["protocol"] = protocol
         everything = conditions(read(noises, rate))
         chosen = {n: t for n, t in everything.items() if t is None or not only or any(text in n for text in only)}
         results = content["models"][model] = []
