@@ -24,6 +24,7 @@ from stream_ser.config import FeatureConfig, WindowConfig
 from stream_ser.engine import INPUT_NAME, OUTPUT_NAME
 from stream_ser.errors import OutputError, TrainError
 from stream_ser.train.checkpoint import BEST, CHECKPOINT, WINDOWS, read_checkpoint, trained_network
+from stream_ser.train.normalize import normalize
 from stream_ser.train.recipe import RunConfig
 
 from .verify import TOLERANCE, largest_difference
@@ -147,9 +148,8 @@ def export_checkpoint(checkpoint: Path, out: Path, *, tolerance: float = TOLERAN
     chosen = ", chosen on the validation part, which is thus no longer unseen" if checkpoint.name == BEST else ""
     card = make_card(state, network, chosen)
     windows, source = real_windows(checkpoint, config)
-    mean = np.asarray(card.mean, np.float32)[:, None]
-    std = np.asarray(card.std, np.float32)[:, None]
-    normalised = torch.from_numpy((windows - mean) / std)
+    mean, std = np.asarray(card.mean, np.float32), np.asarray(card.std, np.float32)
+    normalised = normalize(torch.from_numpy(windows), config.features, mean, std)
     with temporary_beside(out) as temporary:
         write_onnx(network, card, temporary)
         difference = largest_difference(temporary, network, normalised)

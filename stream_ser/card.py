@@ -15,7 +15,8 @@ from stream_ser.config import DeciderConfig, FeatureConfig, WindowConfig
 from stream_ser.errors import ModelError
 
 CARD_KEY = "stream_ser.card"
-SCHEMA_VERSION = 1
+#: 2 added ``features.normalization``; a card of schema 1 has none and means ``corpus``.
+SCHEMA_VERSION = 2
 KINDS = ("emotion",)
 
 
@@ -23,13 +24,17 @@ Part = TypeVar("Part", FeatureConfig, WindowConfig, DeciderConfig)
 
 
 def _checked(kind: type[Part], values: dict[str, Any]) -> Part:
-    """Build a part of a card whose numbers are of the kind that its fields have: JSON tells 64 from 64.0.
+    """Build a part of a card whose values are of the kind that its fields have: JSON tells 64 from 64.0.
 
     Raises:
         TypeError: an unknown field, or a value of another kind.
     """
     for field_ in fields(kind):
         value = values.get(field_.name, field_.default)
+        if isinstance(field_.default, str):
+            if not isinstance(value, str):
+                raise TypeError(f"{field_.name} is {value!r}, expected a word")
+            continue
         wanted = int if isinstance(field_.default, int) else (int, float)
         if isinstance(value, bool) or not isinstance(value, wanted) or not math.isfinite(value):
             raise TypeError(f"{field_.name} is {value!r}, expected a {'whole ' if wanted is int else ''}number")
@@ -87,7 +92,7 @@ class Card:
 
     def to_json(self) -> str:
         """The card as JSON text."""
-        content = asdict(self)
+        content = {**asdict(self), "schema": SCHEMA_VERSION}
         content["features"] = {"kind": "log-mel", **content["features"]}
         return json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
 

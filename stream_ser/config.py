@@ -7,10 +7,13 @@ never from here, so an older model keeps the features it was trained on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from stream_ser.errors import StreamSerError
 
 SAMPLE_RATE_HZ = 16_000
+
+Normalization = Literal["corpus", "level", "sample"]
 
 
 def exact_div(numerator: int, denominator: int) -> int:
@@ -52,6 +55,9 @@ class FeatureConfig:
         f_max: upper edge of the last band, Hz.
         log_floor: power added before the logarithm; about the mel power of white noise at -77 dBFS, so that digital
             silence and a quiet room look alike and float32 rounding in empty bands does not show.
+        normalization: what the network sees of a window: ``corpus``, each band minus the training part's mean, over its
+            standard deviation; ``level``, the same after the window was brought to a common level; ``sample``, the
+            window minus its own mean, over its own standard deviation. See :mod:`stream_ser.normalize`.
     """
 
     sample_rate: int = SAMPLE_RATE_HZ
@@ -61,6 +67,7 @@ class FeatureConfig:
     f_min: float = 50.0
     f_max: float = 8_000.0
     log_floor: float = 1e-5
+    normalization: Normalization = "corpus"
 
     def __post_init__(self) -> None:
         if not 0 < self.hop_length <= self.n_fft:
@@ -69,6 +76,8 @@ class FeatureConfig:
             raise ValueError(f"0 <= f_min < f_max <= {self.sample_rate / 2:g} Hz does not hold")
         if self.n_mels < 1 or self.log_floor <= 0.0:
             raise ValueError("n_mels and log_floor must be positive")
+        if self.normalization not in get_args(Normalization):
+            raise ValueError(f"normalization {self.normalization!r} is not one of {', '.join(get_args(Normalization))}")
 
     def samples_for(self, frames: int) -> int:
         """Samples that ``frames`` consecutive frames span."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from stream_ser.card import CARD_KEY, Card
 from stream_ser.errors import ModelError, ProviderError
+from stream_ser.normalize import Normalizer
 
 Provider = Literal["auto", "cpu", "cuda"]
 DEFAULT_MODEL = "septr"
@@ -133,8 +134,7 @@ class Engine:
         self.card = self._read_card()
         self._check_signature()
         n_mels, frames = self.card.features.n_mels, self.card.window.frames
-        self._mean = np.asarray(self.card.mean, dtype=np.float32)
-        self._scale = np.float32(1.0) / np.asarray(self.card.std, dtype=np.float32)
+        self._normalize = Normalizer(self.card.features, self.card.mean, self.card.std, frames)
         self._input = np.zeros((1, n_mels, frames), dtype=np.float32)
         self._feed = {INPUT_NAME: self._input}
         self._run_network()  # warm-up: the first run allocates
@@ -170,13 +170,12 @@ class Engine:
         """Run the network on one window.
 
         Args:
-            window: raw log-mel ``(frames, n_mels)``; normalisation happens here, with the card's constants.
+            window: raw log-mel ``(frames, n_mels)``; normalisation happens here, as the card asks.
 
         Returns:
             ``(labels,)`` float32.
         """
-        np.subtract(window.T, self._mean[:, None], out=self._input[0])
-        np.multiply(self._input[0], self._scale[:, None], out=self._input[0])
+        self._normalize(window, self._input[0])
         return self._run_network()
 
     def _run_network(self) -> NDArray[np.float32]:

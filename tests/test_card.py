@@ -22,7 +22,7 @@ def test_round_trip() -> None:
     [
         ("{", "not valid JSON"),
         ("[]", "not a JSON object"),
-        (changed(schema=2), "newer than 1"),
+        (changed(schema=3), "newer than 2"),
         (changed(schema="x"), "expected a whole number"),
         (changed(kind="separator"), "kind 'separator'"),
         (changed(labels=["a"]), "two or more"),

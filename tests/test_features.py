@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+from generate import voice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_ser.config import FeatureConfig
 from stream_ser.features import LogMel, hz_to_mel, log_mel, mel_filterbank, mel_to_hz
 from stream_ser.framer import Framer
+from stream_ser.normalize import LEVEL_TARGET, Normalizer
 
 CONFIG = FeatureConfig()
 
@@ -112,3 +114,76 @@ def test_impossible_settings_are_refused() -> None:
         FeatureConfig(hop_length=1_024)
     with pytest.raises(ValueError, match=r"expected \(time,\)"):
         log_mel(np.zeros((2, 600), np.float32))
+
+
+@pytest.mark.parametrize("normalization", ["corpus", "level", "sample"])
+@pytest.mark.parametrize("frames", [300, 10])
+def test_normalisation_of_the_runtime_equals_that_of_training(speechlike, normalization: str, frames: int) -> None:
+    torch = pytest.importorskip("torch")
+    from stream_ser.train.normalize import normalize
+
+    config = FeatureConfig(normalization=normalization)
+    mean, std = np.linspace(-8, -2, 64, dtype=np.float32), np.linspace(1, 3, 64, dtype=np.float32)
+    stage = Normalizer(config, mean, std, frames)
+    voice = speechlike(config.samples_for(300) / 16_000, 2)[: config.samples_for(frames)]
+    padded = voice.copy()
+    padded[: voice.size // 2] = 0.0
+    loud, silent = (4.0 * voice).astype(np.float32), np.zeros_like(voice)
+    # As the pipeline's ring gives it: frames first, and not contiguous.
+    windows = [np.column_stack([log_mel(wave).T, np.ones(frames)]).astype(np.float32) for wave in (voice, padded)]
+    windows += [log_mel(wave).T for wave in (loud, silent)]
+    expected = normalize(torch.from_numpy(np.stack([w[:, :64].T for w in windows])), config, mean, std).numpy()
+    for window, batched in zip(windows, expected, strict=True):
+        kept, out = window.copy(), np.full((64, frames), np.nan, np.float32)
+        stage(window[:, :64], out)
+        np.testing.assert_allclose(out, batched, atol=2e-4)
+        np.testing.assert_array_equal(window, kept)
+        alone = normalize(torch.from_numpy(window[:, :64].T.copy()), config, mean, std).numpy()
+        np.testing.assert_allclose(alone, batched, atol=1e-5)
+
+
+def normalised(samples: np.ndarray, normalization: str) -> np.ndarray:
+    config = FeatureConfig(normalization=normalization)
+    columns = log_mel(samples, config)
+    out = np.empty_like(columns)
+    Normalizer(config, (0.0,) * 64, (1.0,) * 64, columns.shape[1])(columns.T, out)
+    return out
+
+
+@settings(max_examples=12, deadline=None)
+@given(gain_db=st.floats(-20.0, 20.0), seed=st.integers(0, 50))
+def test_level_normalisation_takes_the_microphones_gain_away(gain_db: float, seed: int) -> None:
+    # Speech in the default log-mel has a standard deviation of 2 to 3 a band: .1 of it hardly moves a network. What
+    # moves is what lies near the floor, so the bound is on the mean, and a looser one on bands above it.
+    samples = voice(1.5, seed)
+    gained = (samples * np.float32(10.0 ** (gain_db / 20.0))).astype(np.float32)
+    before, after = (normalised(x, "level") for x in (samples, gained))
+    assert np.abs(after - before).mean() < 0.15
+    clear = before > np.log(100 * CONFIG.log_floor)
+    assert np.abs(after - before)[clear].max() < 0.15
+    corpus = np.abs(normalised(gained, "corpus") - normalised(samples, "corpus"))[clear].mean()
+    assert corpus > 0.2 * abs(gain_db) - 0.1  # without it the features follow the gain
+
+
+def test_level_normalisation_brings_the_loudest_quarter_second_to_the_target(speechlike) -> None:
+    for level in (0.9, 0.02):
+        columns = normalised(speechlike(3.0, 5, level=level), "level").astype(np.float64)
+        energy = (np.exp(columns) - CONFIG.log_floor).sum(axis=0)
+        loudest = max(energy[i : i + 25].mean() for i in range(energy.size - 24))
+        assert loudest == pytest.approx(LEVEL_TARGET, rel=1e-3)
+
+
+def test_silence_is_not_amplified_to_speech() -> None:
+    hiss = (1e-5 * np.random.default_rng(0).standard_normal(48_000)).astype(np.float32)
+    assert np.exp(normalised(hiss, "level")).sum(axis=0).mean() < LEVEL_TARGET / 100
+    np.testing.assert_allclose(normalised(np.zeros(48_000, np.float32), "sample"), 0.0, atol=1e-4)
+
+
+def test_sample_normalisation_has_zero_mean_and_unit_deviation(speechlike) -> None:
+    out = normalised(speechlike(3.0, 1), "sample")
+    assert (out.mean(), out.std()) == pytest.approx((0.0, 1.0), abs=1e-4)
+
+
+def test_unknown_normalisation_is_refused() -> None:
+    with pytest.raises(ValueError, match="'clip' is not one of corpus, level, sample"):
+        FeatureConfig(normalization="clip")  # type: ignore[arg-type]

@@ -23,11 +23,13 @@ HEAVY = TRAINING | {"numpy", "onnxruntime", "rich", "sounddevice", "soundfile", 
 
 STAGES = frozenset({"sources", "microphone", "framer", "features", "engine", "decider", "sinks"})
 BASE = frozenset({"version", "errors", "config", "events", "card"})
-RUNTIME = BASE | STAGES | {"wav", "sndfile", "audio", "portaudio", "pipeline", "assets"}
+RUNTIME = BASE | STAGES | {"normalize", "wav", "sndfile", "audio", "portaudio", "pipeline", "assets"}
 #: part: the parts that it may import, besides itself. ``stream_ser.sinks.live`` is of the part ``sinks``.
 LAYERS: dict[str, frozenset[str]] = {
     **dict.fromkeys(BASE, BASE),
     **dict.fromkeys(STAGES, BASE),
+    "engine": BASE | {"normalize"},
+    "normalize": BASE,
     "wav": BASE,
     "sndfile": BASE | {"wav"},
     "audio": BASE | {"sndfile", "wav"},

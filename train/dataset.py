@@ -20,6 +20,7 @@ from stream_ser.framer import fullest_window_ends
 
 from .augment import AugmentConfig, augment_wave
 from .corpora import Clip
+from .normalize import levelled
 
 Waves = list[NDArray[np.int16]]
 
@@ -95,16 +96,21 @@ class TorchLogMel(torch.nn.Module):
 
 
 def band_statistics(waves: Waves, config: FeatureConfig) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and standard deviation of each mel band over all frames of the training part.
+    """Mean and standard deviation of each mel band over all frames of the training part, as ``config`` normalises.
 
     Returns:
-        two arrays ``(n_mels,)``.
+        two arrays ``(n_mels,)``; 0 and 1 where each window is its own measure (``sample``).
     """
+    if config.normalization == "sample":
+        return np.zeros(config.n_mels, np.float32), np.ones(config.n_mels, np.float32)
     total = np.zeros(config.n_mels)
     squares = np.zeros(config.n_mels)
     count = 0
     for wave in waves:
-        features = log_mel(to_float32(wave), config).astype(np.float64)
+        columns = log_mel(to_float32(wave), config)
+        if config.normalization == "level":
+            columns = levelled(torch.from_numpy(columns), config.log_floor).numpy()
+        features = columns.astype(np.float64)
         total += features.sum(axis=1)
         squares += np.square(features).sum(axis=1)
         count += features.shape[1]
