@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 _LISTED = 20
 
 
-@click.group()
-def data() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def data(ctx: click.Context) -> None:
     """Look after corpora."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 @data.command()
@@ -27,7 +30,7 @@ def data() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON array with everything that was found.")
 @click.pass_context
 def check(ctx: click.Context, corpora: tuple[str, ...], as_json: bool) -> None:
-    r"""Decode every clip, count what is there and list what is wrong.
+    """Decode every clip, count what is there and list what is wrong.
 
     Corpora are read in their official layouts, from .wav, .flac, .ogg or .mp3: crema-d, ravdess, tess, savee, emo-db,
     esc-50, speech-commands, librispeech, an4; folder=PATH is a folder of label sub-folders, csv=FILE a manifest.
@@ -39,7 +42,7 @@ def check(ctx: click.Context, corpora: tuple[str, ...], as_json: bool) -> None:
     \b
     Example:
       stream-ser data check crema-d=/data/crema-d
-    """
+    """  # noqa: D301 - click wants the character, not its escape
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
