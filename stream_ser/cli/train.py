@@ -3,147 +3,123 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
+from stream_ser.cli._corpora import corpora_options, split_options
 from stream_ser.models.registry import NETWORKS
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from stream_ser.train.loop import Trainer
+    from stream_ser.train.corpora import Modality
+    from stream_ser.train.selection import LabelSet, SplitKind
 
 
 @click.command()
 @click.argument("network", type=click.Choice(list(NETWORKS)))
-@click.option("--data", "data", multiple=True, metavar="CORPUS=PATH", help="Corpus to train on, such as crema-d=PATH.")
+@corpora_options
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder, such as runs/first.")
-@click.option("--preset", default="default", show_default=True, help="Recipe: default, patches or published.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training part.")
-@click.option("--batch-size", type=click.IntRange(min=2), help="Windows a step.")
+@click.option("--preset", default="default", show_default=True, help="Recipe, by name.")
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Start from the weights of this run folder or checkpoint, whose network, features and window are kept. Where "
+    "the labels differ, the last layer is new. See train.body_lr.",
+)
+@click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Learn from this run's network too (distillation); several are averaged. See train.distill.",
+)
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training part, at most.")
+@click.option("--batch-size", type=click.IntRange(min=2), help="Windows a step, over all processes.")
 @click.option("--lr", type=float, help="Peak learning rate.")
 @click.option("--seed", type=click.IntRange(min=0), help="Fixes every draw; the same seed gives the same numbers.")
-@click.option("--precision", type=click.Choice(["bf16", "fp32"]), help="bf16 autocast or full float32.")
+@click.option("--seeds", metavar="N,N,...", help="One run for each seed, on one split; their mean and deviation.")
+@click.option("--precision", type=click.Choice(["bf16", "fp16", "fp32"]), help="Autocast (fp16: CUDA only), or none.")
 @click.option(
     "--set",
     "changes",
     multiple=True,
     metavar="SECTION.FIELD=VALUE",
-    help="Change anything else in the recipe.",
+    help="Change anything else in the recipe, such as train.balance=weights, train.votes=0.5, train.patience=10.",
 )
+@split_options
 @click.option(
-    "--split",
-    type=click.Choice(["fixed", "speaker"]),
-    default="fixed",
-    show_default=True,
-    help="The corpus' own list, or speakers drawn with the seed. No speaker is in both parts.",
+    "--split-seed", type=click.IntRange(min=0), help="Of a drawn split, where it is not to be that of --seed."
 )
-@click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
+@click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint; of a series, with what is left.")
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard events into the run folder, too.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 def train(
     network: str,
     data: tuple[str, ...],
+    labels: LabelSet,
+    mapping: tuple[str, ...],
+    votes: Modality,
     out: Path,
     preset: str,
+    init: Path | None,
+    teachers: tuple[Path, ...],
     epochs: int | None,
     batch_size: int | None,
     lr: float | None,
     seed: int | None,
+    seeds: str | None,
     precision: str | None,
     changes: tuple[str, ...],
-    split: str,
+    split: SplitKind,
+    fold: int | Literal["all"] | None,
+    folds: int | None,
+    split_seed: int | None,
     resume: bool,
+    tensorboard: bool,
     device: str,
 ) -> None:
-    r"""Train NETWORK and leave a run folder: configuration, metrics, curves, confusion matrix, checkpoints.
+    r"""Train NETWORK and leave a run folder: configuration, metrics, predictions, plots, checkpoints.
 
     \b
-    Example:
+    Examples:
       stream-ser train septr --data crema-d=/data/crema-d --out runs/first
+      stream-ser train septr --data esc-50=/data/esc-50 --split folds --fold all --out runs/esc-50
+      stream-ser train septr --data folder=voices --split random --init runs/first --out runs/mine
+      torchrun --nproc-per-node 2 -m stream_ser train septr --data crema-d=/data/crema-d --out runs/two
     """
+    from dataclasses import replace
+
     import torch
 
-    from stream_ser.errors import OutputError, TrainError
-    from stream_ser.train import corpora, presets, report, splits
-    from stream_ser.train.checkpoint import CHECKPOINT
-    from stream_ser.train.loop import Trainer
+    from stream_ser.cli._train import Job, train_one, train_series
+    from stream_ser.errors import TrainError
+    from stream_ser.train import distributed, finetune, presets, selection, series, splits
 
+    start = finetune.read_run(init) if init else None
     named = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "precision": precision}
     shortcuts = [f"train.{name}={value}" for name, value in named.items() if value is not None]
-    config = presets.apply(presets.preset(network, preset), [*changes, *shortcuts])
-    loaded = [corpora.load(name, path) for name, path in corpora.parse_data_option(data)]
-    parts = splits.fixed(loaded) if split == "fixed" else splits.by_speaker(loaded, config.train.seed)
-    if (out / CHECKPOINT).exists() and not resume:
-        raise TrainError(f"{out}: holds a run already; go on with --resume or choose another --out")
-    if resume and not (out / CHECKPOINT).exists():
-        raise TrainError(f"{out}: holds no {CHECKPOINT} to resume; leave --resume away to start a run")
+    config = presets.preset(network, preset)
+    config = presets.apply(finetune.adapt(config, start) if start else config, [*changes, *shortcuts])
     if device == "cuda" and not torch.cuda.is_available():
         raise TrainError("--device cuda: torch sees no CUDA device; use --device cpu")
-    where = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
-    trainer = Trainer(config, parts, loaded, out, where)
-    for corpus in loaded:
-        click.echo(corpus.describe(), err=True)
-        for stem, reason in corpus.dropped:
-            click.echo(f"  dropped {stem}: {reason}", err=True)
-    click.echo(
-        f"split: {parts.name}; {len(parts.train)} training, {len(parts.validation)} validation clips",
-        err=True,
-    )
-    try:
-        _fit(trainer, resume)
-    except KeyboardInterrupt:
-        click.echo(f"{out}: stopped after epoch {len(trainer.history)}; go on with --resume", err=True)
-        raise
-    report.write_report(trainer.history, trainer.labels, out)
-    last = trainer.history[-1].scores
-    click.echo(
-        f"{out}: {trainer.parameters():,} parameters, {len(trainer.history)} epochs, validation UAR {last.uar:.4f} "
-        f"WA {last.wa:.4f} F1 {last.f1:.4f} ({parts.name}, seed {config.train.seed})"
-    )
-    click.echo(f"next: stream-ser export --model {network} --checkpoint {out / CHECKPOINT}", err=True)
-
-
-def _fit(trainer: Trainer, resume: bool) -> None:
-    """Decode and train under a progress display; without a terminal, a line an epoch."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from stream_ser.train.loop import Epoch
-
-    console: Console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description:>9}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        clips = len(trainer.split.train) + len(trainer.split.validation)
-        decoding = progress.add_task("decoding", total=clips, note="")
-        trainer.prepare(lambda: progress.advance(decoding))
-        progress.remove_task(decoding)
-        if resume and trainer.resume():
-            console.print(f"resumed after epoch {len(trainer.history)}", highlight=False)
-        epochs = progress.add_task("epochs", total=trainer.config.train.epochs, completed=len(trainer.history), note="")
-        steps = progress.add_task("steps", total=trainer.data.batches, note="")
-
-        def on_step(step: int, _total: int, loss: float) -> None:
-            progress.update(steps, completed=step, note=f"loss {loss:.3f}")
-
-        def on_epoch(epoch: Epoch) -> None:
-            best = max(e.scores.uar for e in trainer.history)
-            progress.update(epochs, advance=1, note=f"validation UAR {epoch.scores.uar:.4f}, best {best:.4f}")
-            console.print(
-                f"epoch {epoch.epoch:3d}  loss {epoch.train_loss:.4f}  validation loss {epoch.validation_loss:.4f}  "
-                f"UAR {epoch.scores.uar:.4f}  WA {epoch.scores.wa:.4f}  lr {epoch.lr:.1e}  {epoch.seconds:.0f} s",
-                highlight=False,
-                soft_wrap=True,
-            )
-
-        trainer.fit(on_step, on_epoch)
+    if seed is not None and seeds:
+        raise TrainError("--seed and --seeds: give one of them; --split-seed fixes the split of a series")
+    seed_list = series.parse_seeds(seeds) if seeds else (config.train.seed,)
+    corpora = selection.load_corpora(data, labels, mapping, votes)
+    config = replace(config, model=replace(config.model, num_classes=len(corpora[0].labels)))
+    drawn = config.train.seed if split_seed is None else split_seed
+    held_out: list[int | None] = [1 if fold == "all" else fold]
+    if fold == "all" and split in selection.FOLDED:
+        held_out = [*range(1, splits.fold_count(corpora, folds) + 1)]
+    runs = series.members(held_out, seed_list)
+    parts = [selection.make_split(corpora, split, drawn, run.fold, folds) for run in runs]
+    cuda = device != "cpu" and torch.cuda.is_available()
+    with distributed.join_world(cuda) as world:
+        where = torch.device("cuda", world.local_rank) if cuda else torch.device("cpu")
+        job = Job(config, corpora, world, where, start, teachers, resume, tensorboard)
+        if len(runs) == 1:
+            train_one(job, out, parts[0])
+        else:
+            train_series(job, out, runs, parts)
