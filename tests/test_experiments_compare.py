@@ -1,0 +1,157 @@
+"""Plans of runs: what they say is what ``stream-ser train`` takes; finished runs are left alone, others resumed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from stream_ser.cli.train import train as train_command
+from stream_ser.errors import TrainError
+from stream_ser.train import presets
+from stream_ser.train.checkpoint import CHECKPOINT
+from stream_ser.train.experiments import compare
+
+#: Stands for ``stream-ser train``: notes that it was called; fails where a file says so.
+STAND_IN = """
+import sys
+from pathlib import Path
+out = Path(sys.argv[sys.argv.index("--out") + 1])
+with open(out / "calls", "a") as file:
+    print(*sys.argv[1:], file=file)
+sys.exit(3 if (out.parent / f"{out.name}-fails").exists() else 0)
+"""
+
+
+def write_plan(path: Path, *runs: dict[str, object], **common: object) -> Path:
+    path.write_text(json.dumps({"about": "a test", "all": common, "runs": runs}), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    return write_plan(
+        tmp_path / "plan.json",
+        {"name": "one", "set": ["augment.noise_p=0"]},
+        {"name": "two", "seeds": [0, 1]},
+        network="septr",
+        data=["crema-d"],
+        epochs=2,
+        set=["train.ema_decay=0"],
+    )
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = compare.command
+
+    def command(run: compare.Run, data_root: Path, folder: Path, more: Sequence[str] = ()) -> list[str]:
+        return [sys.executable, "-c", STAND_IN, *real(run, data_root, folder, more)[4:]]
+
+    monkeypatch.setattr(compare, "command", command)
+
+
+def call(plan: Path, out: Path, *args: str) -> Result:
+    return CliRunner().invoke(compare.main, [str(plan), "--data-root", "/data", "--out", str(out), *args])
+
+
+@pytest.mark.parametrize("name", compare.bundled_plans())
+def test_bundled_plans_are_what_the_command_takes(name: str) -> None:
+    about, runs = compare.read_plan(compare.find_plan(name))
+    assert about
+    for run in runs:
+        line = compare.command(run, Path("/data"), Path("/runs") / run.name)
+        assert line[1:4] == ["-m", "stream_ser", "train"]
+        context = train_command.make_context("train", line[4:])
+        assert context.params["data"] == tuple(f"{name}=/data/{name}" for name in run.data)
+        presets.apply(presets.preset(run.network, run.preset), context.params["changes"])
+        assert bool(run.fold) == (run.split in ("folds", "nested"))
+
+
+def test_the_plans_of_the_project_are_there() -> None:
+    assert {"augment", "leak"} <= set(compare.bundled_plans())
+
+
+def test_a_run_changes_what_all_have(plan: Path) -> None:
+    one, two = compare.read_plan(plan)[1]
+    assert one.changes == ("train.ema_decay=0", "augment.noise_p=0")
+    assert (two.changes, two.seeds, two.epochs) == (("train.ema_decay=0",), (0, 1), 2)
+    assert one.arguments()[-6:] == ["--epochs", "2", "--set", "train.ema_decay=0", "--set", "augment.noise_p=0"]
+    assert "--seeds 0,1" in " ".join(two.arguments())
+
+
+def test_runs_once_and_resumes_what_failed(plan: Path, tmp_path: Path, stand_in: None) -> None:
+    out = tmp_path / "runs"
+    out.mkdir()
+    (out / "two-fails").touch()
+    done = call(plan, out)
+    assert done.exit_code == 1
+    assert "failed: two" in done.stderr
+    assert done.stdout == f"stream-ser report {out / 'one'}\n"
+    (out / "two-fails").unlink()
+    (out / "two" / "seed-0").mkdir()
+    (out / "two" / "seed-0" / CHECKPOINT).touch()
+    done = call(plan, out)
+    assert (done.exit_code, done.stdout) == (0, f"stream-ser report {out / 'one'} {out / 'two'}\n")
+    calls = {name: (out / name / "calls").read_text().splitlines() for name in ("one", "two")}
+    assert (len(calls["one"]), len(calls["two"])) == (1, 2)
+    assert [line.endswith("--resume") for line in calls["two"]] == [False, True]
+    record = json.loads((out / "one" / compare.RECORD).read_text())
+    assert record["finished"]
+    assert "--data crema-d=/data/crema-d" in record["command"]
+
+
+def test_another_plan_does_not_pass_for_this_one(plan: Path, tmp_path: Path, stand_in: None) -> None:
+    out = tmp_path / "runs"
+    assert call(plan, out, "--only", "one").exit_code == 0
+    done = call(plan, out, "--epochs", "3")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "other settings" in done.stderr
+    (out / "one" / compare.RECORD).write_text("{")
+    assert "remove" in call(plan, out).stderr
+
+
+def test_dry_run_prints_and_leaves_nothing(plan: Path, tmp_path: Path) -> None:
+    done = call(plan, tmp_path / "runs", "--dry-run", "--only", "two", "--epochs", "7", "--device", "cpu")
+    assert done.exit_code == 0
+    (line,) = done.stdout.splitlines()
+    assert "stream_ser train septr --preset default --split fixed --seeds 0,1 --epochs 7" in line
+    assert "--device cpu" in line
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "not a plan"),
+        ('{"runs": []}', "no runs"),
+        ('{"runs": [], "data": []}', "unknown field 'data'"),
+        ('{"about": ""}', "'runs' is missing"),
+        ('{"runs": [{"name": "a", "network": "septr", "data": ["crema-d"], "lr": 1}]}', "no field 'lr'"),
+        ('{"runs": [{"name": "a", "network": "septr", "data": ["nothing"]}]}', "unknown corpus 'nothing'"),
+        ('{"runs": [{"name": "../a", "network": "septr", "data": ["crema-d"]}]}', "not that of a folder"),
+        ('{"runs": [{"name": "a", "network": "septr", "data": ["crema-d"], "split": "x"}]}', "unknown split 'x'"),
+        ('{"runs": [{"name": "a", "network": "septr"}]}', "data"),
+        (
+            '{"all": {"network": "septr", "data": ["crema-d"]}, "runs": [{"name": "a"}, {"name": "a"}]}',
+            "two runs are called a",
+        ),
+    ],
+)
+def test_a_bad_plan_is_one_line(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "plan.json").write_text(content, encoding="utf-8")
+    done = call(tmp_path / "plan.json", tmp_path / "runs")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert said in done.stderr
+
+
+def test_unknown_names_say_what_there_is(plan: Path, tmp_path: Path) -> None:
+    assert "leak" in call(tmp_path / "nothing", tmp_path / "runs").stderr
+    assert "there are one, two" in call(plan, tmp_path / "runs", "--only", "three").stderr
+    with pytest.raises(TrainError, match="no run of that name"):
+        compare.select([], ["x"], None)
