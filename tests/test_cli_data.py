@@ -131,3 +131,14 @@ def test_data_alone_says_what_there_is(call):
     code, out, err = call("data")
     assert (code, err) == (0, "")
     assert "check" in out
+
+
+def test_an4s_own_format_is_decoded(tmp_path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "an4_train.fileids").write_text("an4_clstk/fash/an251-fash-b\n")
+    (tmp_path / "etc" / "an4_train.transcription").write_text("<s> YES </s> (an251-fash-b)\n")
+    sphere = tmp_path / "wav" / "an4_clstk" / "fash" / "an251-fash-b.sph"
+    sphere.parent.mkdir(parents=True)
+    soundfile.write(sphere, voice(1.0), 16_000, format="NIST", subtype="PCM_16")
+    (report,) = check.check([corpora.load("an4", tmp_path)])
+    assert (report.seconds(), report.findings) == (1.0, ())
