@@ -2,7 +2,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from stream_ser.models.septr import ConvStem, SepTr, SepTrConfig  # noqa: E402
+from stream_ser.models.septr import SepTr, SepTrConfig  # noqa: E402
+from stream_ser.models.tokens import ConvStem  # noqa: E402
 
 SMALL = {"n_mels": 8, "n_frames": 12, "num_classes": 6, "dim": 16, "depth": 2, "heads": 2, "dim_head": 8, "mlp_dim": 24}
 ORDERS = ["frequency-time", "time-frequency", "frequency", "time"]

@@ -45,9 +45,60 @@ def _septr() -> Classes:
     return SepTrConfig, SepTr
 
 
+def _vit() -> Classes:
+    from .vit import ViT, ViTConfig
+
+    return ViTConfig, ViT
+
+
+def _ast() -> Classes:
+    from .ast import AST, ASTConfig
+
+    return ASTConfig, AST
+
+
+def _alexnet_1d() -> Classes:
+    from .alexnet import AlexNet1d, AlexNet1dConfig
+
+    return AlexNet1dConfig, AlexNet1d
+
+
+def _vgg16_1d() -> Classes:
+    from .vgg import VGG16, VGG1dConfig
+
+    return VGG1dConfig, VGG16
+
+
+def _vgg16_2d() -> Classes:
+    from .vgg import VGG16, VGG2dConfig
+
+    return VGG2dConfig, VGG16
+
+
+def _lenet5_1d() -> Classes:
+    from .lenet import LeNet1dConfig, LeNet5
+
+    return LeNet1dConfig, LeNet5
+
+
+def _lenet5_2d() -> Classes:
+    from .lenet import LeNet2dConfig, LeNet5
+
+    return LeNet2dConfig, LeNet5
+
+
 NETWORKS: dict[str, Network] = {
     network.name: network
-    for network in (Network("septr", "separable transformer: attention along frequency, then along time", _septr),)
+    for network in (
+        Network("septr", "separable transformer: attention along frequency, then along time", _septr),
+        Network("vit", "joint attention over SepTr's tokens, its control", _vit),
+        Network("ast", "audio spectrogram transformer: overlapping patches, plain encoder", _ast),
+        Network("alexnet-1d", "AlexNet over the mean log-mel vector, or over time", _alexnet_1d),
+        Network("vgg16-1d", "VGG-16 over the mean log-mel vector, or over time", _vgg16_1d),
+        Network("vgg16-2d", "VGG-16 over the mel image", _vgg16_2d),
+        Network("lenet5-1d", "LeNet-5 over the mean log-mel vector, or over time", _lenet5_1d),
+        Network("lenet5-2d", "LeNet-5 over the mel image, 32 x 32", _lenet5_2d),
+    )
 }
 
 
