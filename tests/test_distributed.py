@@ -31,7 +31,7 @@ def test_two_processes_are_one(tiny_crema_d, tmp_path) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("validation UAR") == 1, "one process speaks"

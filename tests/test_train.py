@@ -9,40 +9,15 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
+from training import make, strip, tiny_config  # noqa: E402
+
 from stream_ser import engine  # noqa: E402
 from stream_ser.config import WindowConfig  # noqa: E402
 from stream_ser.errors import DataError, ModelError, OutputError, TrainError  # noqa: E402
 from stream_ser.export import to_onnx  # noqa: E402
-from stream_ser.train import corpora, evaluate, presets, report, splits  # noqa: E402
+from stream_ser.train import corpora, evaluate, presets, report  # noqa: E402
 from stream_ser.train.checkpoint import BEST, CHECKPOINT, read_checkpoint, trained_network  # noqa: E402
-from stream_ser.train.loop import Trainer, ema_with_warmup, learning_rate  # noqa: E402
 from stream_ser.train.recipe import RunConfig  # noqa: E402
-
-TINY = (
-    "window.frames=100",
-    "window.minimum=50",
-    "model.dim=16",
-    "model.depth=1",
-    "model.heads=2",
-    "model.dim_head=8",
-    "model.mlp_dim=16",
-    "model.stem_channels=8,8,16,16",
-    "train.batch_size=8",
-    "train.epochs=2",
-    "augment.speeds=1.0",
-)
-
-
-def tiny_config(*changes: str) -> RunConfig:
-    return presets.apply(presets.preset("septr"), [*TINY, *changes])
-
-
-def make(corpus_folder, out, *changes: str) -> Trainer:
-    corpus = corpora.load("crema-d", corpus_folder)
-    out.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(tiny_config(*changes), splits.fixed([corpus]), [corpus], out, torch.device("cpu"))
-    trainer.prepare()
-    return trainer
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +33,6 @@ def run(tiny_crema_d, tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(run):
     return to_onnx.export_checkpoint(run.out / CHECKPOINT, run.out / "septr.onnx")
-
-
-def strip(history) -> list:
-    return [replace(epoch, seconds=0.0) for epoch in history]
 
 
 def test_the_run_folder_is_complete(run) -> None:
@@ -82,29 +53,6 @@ def test_the_same_seed_gives_the_same_numbers(run, tiny_crema_d, tmp_path) -> No
     other = make(tiny_crema_d, tmp_path / "other", "train.seed=1")
     other.fit()
     assert strip(other.history) != strip(run.history)
-
-
-def test_a_resumed_run_equals_an_unbroken_one(tiny_crema_d, tmp_path) -> None:
-    class KilledError(Exception):
-        pass
-
-    def kill(_epoch) -> None:
-        raise KilledError
-
-    # Everything that draws is on: dropout, mix-up, masks, noise.
-    noisy = ("model.dropout=0.2", "augment.mixup_alpha=0.3", "augment.noise_p=1.0")
-    run = make(tiny_crema_d, tmp_path / "whole", *noisy)
-    run.fit()
-    broken = make(tiny_crema_d, tmp_path / "broken", *noisy)
-    with pytest.raises(KilledError):
-        broken.fit(on_epoch=kill)
-    resumed = make(tiny_crema_d, tmp_path / "broken", *noisy)
-    assert resumed.resume()
-    assert len(resumed.history) == 1
-    resumed.fit()
-    assert strip(resumed.history) == strip(run.history)
-    for name, value in run.average.state_dict().items():
-        assert torch.equal(value, resumed.average.state_dict()[name]), name
 
 
 def test_resume_refuses_other_settings(run, tiny_crema_d) -> None:
@@ -176,25 +124,6 @@ def test_statistics_come_from_the_training_part_alone(run, tiny_crema_d) -> None
     assert (std > 0).all()
 
 
-def test_learning_rate_rises_and_falls() -> None:
-    config = replace(presets.default().train, epochs=10, warmup_epochs=2.0, lr=1.0)
-    rates = [learning_rate(step, 10, config) for step in range(100)]
-    assert rates[0] == pytest.approx(0.05)
-    assert max(rates) == pytest.approx(1.0)
-    assert rates.index(max(rates)) in (19, 20)
-    assert rates[-1] < 0.001
-
-
-def test_average_starts_fast() -> None:
-    averaged, current = [torch.zeros(1), torch.zeros(1, dtype=torch.int64)], [torch.ones(1), torch.tensor([7])]
-    ema_with_warmup(0.99)(averaged, current, torch.tensor(0))
-    assert averaged[0].item() == pytest.approx(0.9)
-    assert averaged[1].item() == 7
-    late = [torch.zeros(1)]
-    ema_with_warmup(0.99)(late, [torch.ones(1)], torch.tensor(10**6))
-    assert late[0].item() == pytest.approx(0.01)
-
-
 def test_export_is_one_verified_file(run, exported) -> None:
     assert exported.difference <= 1e-4
     assert exported.windows > 0
@@ -207,7 +136,7 @@ def test_export_is_one_verified_file(run, exported) -> None:
     assert "ODbL" in loaded.card.licence
     # The runtime, fed with raw log-mel, gives the torch network's answer.
     network = trained_network(read_checkpoint(run.out / CHECKPOINT))
-    window = run.windows[0].numpy()
+    window = run.validation.windows[0].numpy()
     normalised = (window - np.asarray(run.mean)[:, None]) / np.asarray(run.std)[:, None]
     with torch.no_grad():
         expected = network(torch.from_numpy(normalised)[None])[0].numpy()
@@ -281,16 +210,15 @@ def test_another_pickle_is_not_a_checkpoint(tmp_path) -> None:
 
 
 def test_evaluation_of_the_onnx_file_agrees_with_training(run, exported) -> None:
-    from stream_ser.train.loop import clip_mean
-    from stream_ser.train.metrics import softmax
+    from stream_ser.train.metrics import clip_means, softmax
 
     result = evaluate.evaluate(engine.load(exported.path, "cpu"), run.split.validation)
     assert (result.scores.clips, result.silent) == (24, 0)
     network = trained_network(read_checkpoint(run.out / CHECKPOINT))
-    normalised = (run.windows.numpy() - np.asarray(run.mean)[:, None]) / np.asarray(run.std)[:, None]
+    normalised = (run.validation.windows.numpy() - np.asarray(run.mean)[:, None]) / np.asarray(run.std)[:, None]
     with torch.no_grad():
         logits = network(torch.from_numpy(normalised)).double().numpy()
-    expected = clip_mean(softmax(logits, exported.card.temperature), run.owners)
+    expected = clip_means(softmax(logits, exported.card.temperature), run.validation.owners)
     np.testing.assert_allclose(result.probabilities, expected, atol=1e-5)
 
 
@@ -396,4 +324,4 @@ def test_a_network_that_is_not_finite_does_not_pass(exported, run) -> None:
     network = trained_network(read_checkpoint(run.out / CHECKPOINT))
     with torch.no_grad():
         network.head.bias.fill_(float("nan"))
-    assert largest_difference(exported.path, network, run.windows[:2]) == float("inf")
+    assert largest_difference(exported.path, network, run.validation.windows[:2]) == float("inf")

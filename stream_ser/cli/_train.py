@@ -217,7 +217,8 @@ def print_summary(summary: dict[str, Any], out: Path) -> None:
     for row in summary["runs"]:
         table.add_row(row["name"], str(row["clips"]), *(f"{row[name]:.4f}" for name in SCORES))
     table.add_section()
-    table.add_row("mean ± std", "", *(f"{summary['mean'][n]:.4f} ± {summary['std'][n]:.4f}" for n in SCORES))
+    for name, values in (("mean", summary["mean"]), ("± std", summary["std"])):
+        table.add_row(name, "", *(f"{values[score]:.4f}" for score in SCORES))
     if summary["folds"] > 1:
         pooled = summary["pooled"]
         table.add_row("pooled", str(pooled["clips"]), *(f"{pooled[name]:.4f}" for name in SCORES))

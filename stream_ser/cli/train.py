@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("network", type=click.Choice(list(NETWORKS)))
 @corpora_options
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder, such as runs/first.")
-@click.option("--preset", default="default", show_default=True, help="Recipe, by name.")
+@click.option("--preset", default="default", show_default=True, help="Recipe: a name, or a JSON file.")
 @click.option(
     "--init",
     type=click.Path(path_type=Path),
