@@ -1,9 +1,14 @@
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from generate import write_wav
 
 torch = pytest.importorskip("torch")
 
 from stream_ser.config import FeatureConfig, WindowConfig  # noqa: E402
+from stream_ser.errors import DataError  # noqa: E402
 from stream_ser.features import log_mel  # noqa: E402
 from stream_ser.train import augment, dataset  # noqa: E402
 from stream_ser.train.augment import AugmentConfig  # noqa: E402
@@ -115,7 +120,8 @@ def test_training_batches_hang_on_the_seed(speechlike) -> None:
         assert torch.equal(x, x2)
         assert torch.equal(y, y2)
     assert not torch.equal(first[0][0], other[0][0])
-    assert sorted(torch.cat([y for _, y in first]).tolist()) == list(range(6))
+    # Class indices become one-hot targets, each clip once an epoch.
+    torch.testing.assert_close(torch.cat([y for _, y in first]).sum(dim=0), torch.ones(6))
 
 
 def test_evaluation_windows_are_those_of_the_runtime(speechlike, tiny_model) -> None:
@@ -141,3 +147,213 @@ def test_evaluation_windows_are_those_of_the_runtime(speechlike, tiny_model) -> 
         windows, owners = dataset.evaluation_windows([wave], FeatureConfig(), WindowConfig())
         assert owners.tolist() == [0] * len(windows)
         np.testing.assert_array_equal(windows, np.stack(spy.seen[-len(windows) :]))
+
+
+def windows(waves: list[np.ndarray], targets: np.ndarray, config: AugmentConfig = OFF, batch_size: int = 2, **more):
+    window = WindowConfig(frames=100, minimum=50)
+    return dataset.TrainingWindows(waves, targets, FeatureConfig(), window, config, batch_size, **more)
+
+
+def clips(count: int, speechlike) -> list[np.ndarray]:
+    return [dataset.to_int16(speechlike(0.6 + 0.05 * i, i)) for i in range(count)]
+
+
+def test_soft_targets_stay_with_their_clips() -> None:
+    waves = [np.full(16_000, 1_000 * (i + 1), np.int16) for i in range(4)]
+    targets = np.random.default_rng(0).dirichlet(np.ones(3), 4).astype(np.float32)
+    for x, y in windows(waves, targets).epoch((0,)):
+        which = (x[:, -1] * 32.768).round().long() - 1
+        torch.testing.assert_close(y, torch.from_numpy(targets)[which])
+
+
+def test_weights_are_sampling_probabilities() -> None:
+    waves = [np.full(8_000, 1_000 * (i + 1), np.int16) for i in range(8)]
+    weights = np.array([0.0, 1, 1, 1, 1, 1, 1, 6])
+    data = windows(waves, np.arange(8), weights=weights)
+    drawn = sum((y for epoch in range(60) for _, y in data.epoch((epoch,))), torch.zeros(2, 8)).sum(dim=0)
+    assert drawn[0] == 0
+    assert drawn[7] / drawn.sum() == pytest.approx(0.5, abs=0.08)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"targets": np.arange(3)}, "targets of shape"),
+        ({"weights": np.ones(3)}, "weights of shape"),
+        ({"weights": -np.ones(4)}, "weights of shape"),
+        ({"batch_size": 5}, "do not fill one batch of 5"),
+    ],
+)
+def test_targets_and_weights_that_do_not_fit_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        windows([np.zeros(8_000, np.int16)] * 4, **{"targets": np.arange(4), **change})  # type: ignore[arg-type]
+
+
+def peak_hz(wave: np.ndarray) -> float:
+    spectrum = np.abs(np.fft.rfft(wave * np.hanning(wave.size)))
+    return float(spectrum.argmax()) * 16_000 / wave.size
+
+
+@pytest.mark.parametrize("semitones", [-4.0, 0.0, 3.5])
+def test_pitch_moves_and_tempo_stays(semitones: float) -> None:
+    tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)).astype(np.float32)
+    moved = augment.pitch_shifted(tone, semitones)
+    assert (moved.shape, moved.dtype) == (tone.shape, np.float32)
+    assert peak_hz(moved) == pytest.approx(440 * 2 ** (semitones / 12), abs=4)
+    assert rms(moved[2_000:-2_000]) == pytest.approx(rms(tone), rel=0.1)
+
+
+@pytest.mark.parametrize("rate", [0.8, 1.0, 1.25])
+def test_tempo_moves_and_pitch_stays(rate: float) -> None:
+    tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)).astype(np.float32)
+    tone[8_000:] = 0.0
+    moved = augment.stretched(tone, rate)
+    assert moved.size == round(16_000 / rate)
+    assert peak_hz(moved) == pytest.approx(440, abs=4)
+    end = np.flatnonzero(np.abs(moved) > 0.1)[-1]
+    assert end == pytest.approx(8_000 / rate, abs=700)  # the vocoder's window smears by half of 1024
+
+
+@pytest.mark.parametrize("hz", [100, 1_000, 3_000, 6_000])
+def test_the_telephone_passes_its_band_alone(hz: int) -> None:
+    tone = np.sin(2 * np.pi * hz * np.arange(16_000) / 16_000).astype(np.float32)
+    gain = rms(augment.telephone(tone, 16_000)[2_000:-2_000]) / rms(tone)
+    assert gain == pytest.approx(1.0, abs=0.1) if 300 < hz < 3_400 else gain < 0.02
+
+
+def test_telephone_is_drawn_as_often_as_asked(speechlike) -> None:
+    wave = speechlike(0.5, 0)
+    always, half, never = (
+        sum(
+            rms(augment.augment_wave(wave, 9_000, replace(OFF, telephone_p=p), 16_000, r)[-8_000:] - wave) > 1e-4
+            for r in [rng()]
+            for _ in range(40)
+        )
+        for p in (1.0, 0.5, 0.0)
+    )
+    assert (always, never) == (40, 0)
+    assert 8 < half < 32
+
+
+def test_the_set_is_expanded_after_the_split(speechlike) -> None:
+    waves = clips(3, speechlike)
+    config = replace(OFF, expand=("original", "noise", "pitch", "stretch"))
+    data, again, other = (windows(waves, np.arange(3), config, batch_size=4, seed=seed) for seed in (0, 0, 1))
+    assert data.batches == 3
+    rows = [(x, int(y.argmax())) for batch in data.epoch((0,)) for x, y in zip(*batch, strict=True)]
+    assert sorted(clip for _, clip in rows) == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
+    # Every clip as it was, and three changed copies that differ from it and from each other.
+    for clip, wave in enumerate(waves):
+        tails = [x[-wave.size :].numpy() for x, which in rows if which == clip]
+        assert sum(np.array_equal(tail, dataset.to_float32(wave)) for tail in tails) == 1
+        assert all(not np.array_equal(a, b) for a, b in itertools.combinations(tails, 2))
+    for (x, _), (x2, _), (x3, _) in zip(data.epoch((0,)), again.epoch((0,)), other.epoch((0,)), strict=True):
+        assert torch.equal(x, x2)
+        assert not torch.equal(x, x3)
+
+
+def test_an_expansion_hangs_on_the_seed_and_the_clips_place_alone(speechlike) -> None:
+    waves = clips(4, speechlike)
+    for kind in ("noise", "pitch", "stretch"):
+        every = augment.expanded(waves, kind, OFF, 16_000, 7)
+        some = augment.expanded(waves[:2], kind, OFF, 16_000, 7)
+        assert all(np.array_equal(a, b) for a, b in zip(every, some, strict=False))
+        assert not np.array_equal(every[0], waves[0])
+    assert augment.expanded(waves, "original", OFF, 16_000, 7) is waves
+    with pytest.raises(DataError, match="'echo' is not one of original, noise, pitch, stretch"):
+        augment.expanded(waves, "echo", OFF, 16_000, 7)
+
+
+def test_pitched_and_stretched_copies_are_drawn_on_the_fly(speechlike) -> None:
+    waves = clips(2, speechlike)
+    plain = torch.cat([x for x, _ in windows(waves, np.arange(2)).epoch((0,))])
+    for config in (replace(OFF, pitch_p=1.0), replace(OFF, stretch_p=1.0)):
+        changed = [x for x, _ in windows(waves, np.arange(2), config).epoch((0,))]
+        assert torch.cat(changed).abs().amax() > 0.01
+        assert not torch.allclose(torch.cat(changed), plain, atol=1e-2)
+
+
+@pytest.fixture
+def noises(tmp_path):
+    """Two recordings of one tone each, with pauses as in ESC-50, and a text file."""
+    for number, hz in enumerate((1_000, 3_000)):
+        tone = 0.3 * np.sin(2 * np.pi * hz * np.arange(40_000) / 16_000)
+        tone[8_000:24_000] = 0.0
+        write_wav(tmp_path / f"{number + 1}-100-A-{number}.wav", tone)
+    (tmp_path / "readme.txt").write_text("not a sound")
+    return tmp_path
+
+
+def test_recorded_noise_has_its_ratio_and_its_sound(noises, speechlike) -> None:
+    config = replace(OFF, noise_p=1.0, noise_snr_db=(10.0, 10.0), noise_folder=str(noises), noise_recorded=1.0)
+    sounds = augment.Sounds.load(config, 16_000)
+    assert sounds.noises is not None
+    assert sounds.noises.size == 48_000  # without the pauses
+    wave = speechlike(1.0, 0)
+    noise = augment.augment_wave(wave, 16_000, config, 16_000, rng(), sounds) - wave
+    assert 20 * np.log10(rms(wave) / rms(noise)) == pytest.approx(10.0, abs=0.05)
+    assert min(abs(peak_hz(noise) - 1_000), abs(peak_hz(noise) - 3_000)) < 30
+    long = speechlike(5.0, 0)  # longer than all recordings together: round and round
+    noise = augment.add_noise(long, 10.0, rng(), sounds.noises) - long
+    assert 20 * np.log10(rms(long) / rms(noise)) == pytest.approx(10.0, abs=0.05)
+    only = augment.Sounds.load(replace(config, noise_files="1-*"), 16_000).noises
+    assert only is not None
+    assert peak_hz(only.astype(np.float32)) == pytest.approx(1_000, abs=5)
+
+
+def test_measured_rooms_delay_nothing(tmp_path) -> None:
+    room = np.zeros(8_000)
+    room[500], room[1_500] = 0.8, -0.4
+    write_wav(tmp_path / "room.wav", room)
+    config = replace(OFF, reverb_p=1.0, reverb_folder=str(tmp_path))
+    click = np.zeros(16_000, np.float32)
+    click[4_000] = 0.5
+    wet = augment.augment_wave(click, 16_000, config, 16_000, rng(), augment.Sounds.load(config, 16_000))
+    assert np.argsort(-np.abs(wet))[:2].tolist() == [4_000, 5_000]
+    assert wet[5_000] / wet[4_000] == pytest.approx(-0.5, abs=1e-3)
+
+
+def test_folders_without_sounds_are_refused(tmp_path) -> None:
+    load = augment.Sounds.load
+    with pytest.raises(DataError, match=r"augment\.noise_folder: .*nowhere is not a folder"):
+        load(AugmentConfig(noise_folder=str(tmp_path / "nowhere")), 16_000)
+    with pytest.raises(DataError, match=r"augment\.reverb_folder: no \.wav"):
+        load(AugmentConfig(reverb_folder=str(tmp_path)), 16_000)
+    write_wav(tmp_path / "silence.wav", np.zeros(16_000))
+    with pytest.raises(DataError, match="less than a second"):
+        load(AugmentConfig(noise_folder=str(tmp_path)), 16_000)
+    with pytest.raises(DataError, match="are silent"):
+        load(AugmentConfig(reverb_folder=str(tmp_path)), 16_000)
+    # What is switched off is not read.
+    assert load(AugmentConfig(noise_folder="nowhere", noise_p=0.0), 16_000) == augment.Sounds()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"expand": ()}, "expand must hold"),
+        ({"expand": ("original", "echo")}, "expand must hold"),
+        ({"expand": ("noise", "noise")}, "each once"),
+        ({"pitch_p": 0.7, "stretch_p": 0.7}, "must not exceed 1"),
+        ({"telephone_p": 1.5}, "telephone_p"),
+        ({"stretch_rates": (1.2, 0.8)}, "stretch_rates"),
+        ({"stretch_rates": (0.0, 1.0)}, r"\[0.25, 4\]"),
+        ({"pitch_semitones": (-30.0, 0.0)}, "pitch_semitones"),
+    ],
+)
+def test_impossible_settings_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AugmentConfig(**change)  # type: ignore[arg-type]
+
+
+def test_band_statistics_are_those_of_the_normalised_clips(speechlike) -> None:
+    loud, quiet = ([dataset.to_int16(speechlike(1.0, 0, level=level))] for level in (0.5, 0.05))
+    level, sample, corpus = (FeatureConfig(normalization=name) for name in ("level", "sample", "corpus"))
+    apart = [
+        np.abs(dataset.band_statistics(loud, c)[0] - dataset.band_statistics(quiet, c)[0]).mean()
+        for c in (level, corpus)
+    ]
+    assert apart[0] < 0.5 < 2.0 < apart[1]
+    mean, std = dataset.band_statistics(loud, sample)
+    assert not mean.any()
+    assert (std == 1.0).all()

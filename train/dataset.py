@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import soxr
 import torch
 from numpy.typing import NDArray
 
@@ -18,23 +17,10 @@ from stream_ser.errors import DataError
 from stream_ser.features import hann_window, log_mel, mel_filterbank
 from stream_ser.framer import fullest_window_ends
 
-from .augment import AugmentConfig, augment_wave
+from .augment import AugmentConfig, Sounds, augment_wave, expanded, with_speeds
 from .corpora import Clip
 from .normalize import levelled
-
-Waves = list[NDArray[np.int16]]
-
-
-def to_int16(wave: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Half the memory of float32; the corpora are 16-bit to begin with."""
-    return np.clip(np.round(wave * 32768.0), -32768, 32767).astype(np.int16)
-
-
-def to_float32(wave: NDArray[np.int16]) -> NDArray[np.float32]:
-    """Inverse of :func:`to_int16`."""
-    out = wave.astype(np.float32)
-    out /= np.float32(32768.0)
-    return out
+from .waves import Waves, to_float32, to_int16
 
 
 def read_waves(clips: Sequence[Clip], config: FeatureConfig, advance: Callable[[], object] | None = None) -> Waves:
@@ -61,20 +47,6 @@ def read_waves(clips: Sequence[Clip], config: FeatureConfig, advance: Callable[[
 
     with ThreadPoolExecutor() as pool:
         return list(pool.map(read, clips))
-
-
-def with_speeds(waves: Waves, speeds: Sequence[float]) -> list[Waves]:
-    """One copy of the waves a speed factor (Ko et al. 2015): resampled, so tempo and pitch move together."""
-    copies: list[Waves] = []
-    for speed in speeds:
-        if speed <= 0.0:
-            raise DataError(f"speed factor {speed} must be positive")
-        if speed == 1.0:
-            copies.append(waves)
-            continue
-        with ThreadPoolExecutor() as pool:
-            copies.append(list(pool.map(lambda w, s=speed: soxr.resample(w, s * 1000.0, 1000.0, quality="HQ"), waves)))
-    return copies
 
 
 class TorchLogMel(torch.nn.Module):
@@ -143,31 +115,69 @@ def evaluation_windows(
 class TrainingWindows:
     """Augmented training batches, one epoch at a time. The epoch's seed fixes every draw.
 
+    Args:
+        waves: clips of the training part.
+        targets: distributions over the classes ``(clips, classes)``, or class indices ``(clips,)``, which become
+            one-hot up to the largest one.
+        features: gives the sample rate and, with ``window``, the length of a window.
+        window: length in frames.
+        augment: what is done to the clips; its ``expand`` makes an epoch so many times as long.
+        batch_size: windows a batch.
+        weights: probability of each clip to be drawn ``(clips,)``, with replacement, for class balance; default: each
+            clip once an epoch.
+        seed: of the copies that are made here, once.
+
     Attributes:
         batches: batches an epoch; the last, smaller one is dropped, for batch norm's sake.
+
+    Raises:
+        DataError: less than a batch of clips, or targets or weights that do not fit them.
     """
 
     def __init__(
         self,
         waves: Waves,
-        targets: NDArray[np.int64],
+        targets: NDArray[np.float32] | NDArray[np.int64],
         features: FeatureConfig,
         window: WindowConfig,
         augment: AugmentConfig,
         batch_size: int,
+        weights: NDArray[np.float64] | None = None,
+        seed: int = 0,
     ) -> None:
-        if len(waves) < batch_size:
-            raise DataError(f"{len(waves)} training clips do not fill one batch of {batch_size}")
-        self._copies = with_speeds(waves, augment.speeds)
-        self._targets = targets
-        self._features = features
+        sets = len(augment.expand)
+        if sets * len(waves) < batch_size:
+            raise DataError(f"{sets * len(waves)} training clips do not fill one batch of {batch_size}")
+        if len(targets) != len(waves) or targets.ndim not in (1, 2):
+            raise DataError(f"targets of shape {targets.shape} for {len(waves)} clips, expected (clips, classes)")
+        if weights is not None and not (weights.shape == (len(waves),) and (weights >= 0).all() and weights.sum() > 0):
+            raise DataError(
+                f"weights of shape {weights.shape} for {len(waves)} clips, expected one, not negative, each"
+            )
+        if targets.ndim == 1:
+            targets = np.eye(int(targets.max()) + 1, dtype=np.float32)[targets.astype(np.int64)]
+        self._targets = np.tile(targets.astype(np.float32), (sets, 1))
+        self._weights = None if weights is None else np.tile(weights / (sets * weights.sum()), sets)
+        self._clips = len(waves)
         self._size = features.samples_for(window.frames)
+        self._rate = features.sample_rate
         self._augment = augment
+        self._sounds = Sounds.load(augment, self._rate, seed)
+
+        def copy(kind: str, seed: int) -> Waves:
+            made: Waves = expanded(waves, kind, augment, self._rate, seed, self._sounds)
+            return made
+
+        speeds = with_speeds(waves, augment.speeds) if "original" in augment.expand else []
+        self._sets = [speeds if kind == "original" else [copy(kind, seed)] for kind in augment.expand]
+        # Drawn as windows are cut, instead of a speed: seeds of their own, so that they are not the expansion again.
+        self._pitched = copy("pitch", seed + 1) if augment.pitch_p > 0.0 else waves
+        self._stretched = copy("stretch", seed + 1) if augment.stretch_p > 0.0 else waves
         self._batch_size = batch_size
-        self.batches = len(waves) // batch_size
+        self.batches = sets * len(waves) // batch_size
 
     def epoch(self, seed: tuple[int, ...]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Waves ``(batch, time)`` and class indices ``(batch,)``, prepared one batch ahead in a thread."""
+        """Waves ``(batch, time)`` and targets ``(batch, classes)``, prepared one batch ahead in a thread."""
         ready: queue.Queue[tuple[torch.Tensor, torch.Tensor] | BaseException | None] = queue.Queue(maxsize=2)
         stop = threading.Event()
 
@@ -197,13 +207,26 @@ class TrainingWindows:
 
     def _batches(self, seed: tuple[int, ...]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         rng = np.random.default_rng(seed)
-        order = rng.permutation(len(self._targets))
+        if self._weights is None:
+            order = rng.permutation(len(self._targets))
+        else:
+            order = rng.choice(len(self._targets), size=self.batches * self._batch_size, p=self._weights)
         for index in range(self.batches):
             chosen = order[index * self._batch_size : (index + 1) * self._batch_size]
             waves = np.empty((len(chosen), self._size), dtype=np.float32)
-            for row, clip in enumerate(chosen):
-                copy = self._copies[int(rng.integers(len(self._copies)))]
-                waves[row] = augment_wave(
-                    to_float32(copy[clip]), self._size, self._augment, self._features.sample_rate, rng
-                )
+            for row, item in enumerate(chosen):
+                wave = to_float32(self._draw(int(item), rng))
+                waves[row] = augment_wave(wave, self._size, self._augment, self._rate, rng, self._sounds)
             yield torch.from_numpy(waves), torch.from_numpy(self._targets[chosen])
+
+    def _draw(self, item: int, rng: np.random.Generator) -> NDArray[np.int16]:
+        """A clip's copy, of those that its set has."""
+        number, clip = divmod(item, self._clips)
+        if self._augment.expand[number] == "original" and self._augment.pitch_p + self._augment.stretch_p > 0.0:
+            draw = rng.random()
+            if draw < self._augment.pitch_p:
+                return self._pitched[clip]
+            if draw < self._augment.pitch_p + self._augment.stretch_p:
+                return self._stretched[clip]
+        copies = self._sets[number]
+        return copies[int(rng.integers(len(copies)))][clip]
