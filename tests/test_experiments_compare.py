@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from stream_ser.cli.train import train as train_command
 from stream_ser.errors import TrainError
+from stream_ser.models import registry
 from stream_ser.train import presets
 from stream_ser.train.checkpoint import CHECKPOINT
 from stream_ser.train.experiments import compare
@@ -73,7 +74,21 @@ def test_bundled_plans_are_what_the_command_takes(name: str) -> None:
 
 
 def test_the_plans_of_the_project_are_there() -> None:
-    assert {"augment", "leak"} <= set(compare.bundled_plans())
+    assert {"ablation", "augment", "esc50", "leak", "networks", "ravdess"} <= set(compare.bundled_plans())
+
+
+def test_the_ablation_compares_networks_of_one_size() -> None:
+    sizes = []
+    for run in compare.read_plan(compare.find_plan("ablation"))[1]:
+        config = presets.apply(presets.preset(run.network, run.preset), run.changes)
+        network = registry.build(config.network, config.model)
+        sizes.append(sum(p.numel() for p in network.parameters()))
+    assert len(sizes) == 5
+    assert max(sizes) < 1.05 * min(sizes)
+
+
+def test_the_plan_of_networks_holds_all_of_them() -> None:
+    assert {run.network for run in compare.read_plan(compare.find_plan("networks"))[1]} == registry.NETWORKS.keys()
 
 
 def test_a_run_changes_what_all_have(plan: Path) -> None:

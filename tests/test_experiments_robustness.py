@@ -52,6 +52,11 @@ def test_recorded_noise_repeats_and_silence_stays() -> None:
     heard = robustness.recorded([noise], 10.0)(wave, RATE_HZ, np.random.default_rng(0))
     added = heard - wave
     np.testing.assert_allclose(added[:4_000], added[4_000:8_000], atol=1e-6)
+    knock = np.zeros(5 * RATE_HZ, np.float32)
+    knock[-10:] = 1.0
+    for seed in range(5):
+        heard = robustness.recorded([knock], 10.0)(wave, RATE_HZ, np.random.default_rng(seed))
+        assert np.count_nonzero(heard - wave) > 0
     silence = np.zeros(4_000, np.float32)
     assert not robustness.mix(silence, noise, 0.0).any()
     np.testing.assert_array_equal(robustness.mix(noise, silence, 0.0), noise)

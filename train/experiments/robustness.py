@@ -83,11 +83,13 @@ def coloured(exponent: float, snr_db: float) -> Transform:
 
 
 def recorded(noises: Sequence[Wave], snr_db: float) -> Transform:
-    """A recorded noise, drawn, from a place in it that is drawn; one that is shorter than the clip repeats."""
+    """A recorded noise, drawn, whose loudest sample falls anywhere in the clip; one shorter than the clip repeats."""
 
     def apply(wave: Wave, rate: int, rng: np.random.Generator) -> Wave:
         noise = noises[int(rng.integers(len(noises)))]
-        return mix(wave, np.resize(np.roll(noise, -int(rng.integers(noise.size))), wave.size), snr_db)
+        # Many recordings are one short sound and then silence: a place drawn at random would often hold nothing.
+        shift = int(rng.integers(wave.size)) - int(np.abs(noise).argmax())
+        return mix(wave, np.resize(np.roll(noise, shift), wave.size), snr_db)
 
     return apply
 
