@@ -12,7 +12,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from stream_ser.errors import TrainError
 
 T = TypeVar("T")
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,11 @@ class World:
             for buffer in module.buffers():
                 dist.broadcast(buffer, src=0)
 
-    def synchronize_batch_norm(self, network: nn.Module, device: torch.device) -> nn.Module:
+    def synchronize_batch_norm(self, network: N, device: torch.device) -> N:
         """Batch norm over all processes, where there is more than one and torch can."""
         if self.size == 1 or device.type != "cuda":
             return network
-        return nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-any-return]
+        return cast(N, nn.SyncBatchNorm.convert_sync_batchnorm(network))
 
     def parallel(self, network: nn.Module, device: torch.device) -> nn.Module:
         """The network whose gradients are averaged over the processes; itself in a process alone."""

@@ -22,6 +22,7 @@ from stream_ser.models import registry
 from stream_ser.version import __version__
 
 from .augment import mixup, spec_augment
+from .auxiliary import WithSentences, sentence_loss, sentence_targets, sentences_of
 from .checkpoint import BEST, CHECKPOINT, WINDOWS, current_commit, read_checkpoint, write_atomically
 from .corpora import Clip, Corpus
 from .dataset import TorchLogMel, TrainingWindows, band_statistics, evaluation_windows, read_waves
@@ -40,7 +41,7 @@ from .targets import balance, class_indices, training_targets
 #: Validation windows that the run folder keeps.
 WINDOWS_KEPT = 64
 #: What only a resumed run needs of a checkpoint.
-TRAINING_STATE = ("model", "optimizer", "schedule", "scaler")
+TRAINING_STATE = ("model", "optimizer", "schedule", "scaler", "auxiliary")
 
 OnStep = Callable[[int, int, float], object]
 
@@ -93,6 +94,7 @@ class Trainer:
         self.history: list[Epoch] = []
         self.validated: Predictions | None = None
         self.tested: Predictions | None = None
+        self.auxiliary: nn.Linear | None = None
         self._elapsed_s = 0.0
         self._commit = current_commit()
 
@@ -115,6 +117,9 @@ class Trainer:
         weights, drawn = balance(self.split.train, self.labels, config.train)
         self.class_weights = None if weights is None else torch.from_numpy(weights).to(self.device)
         targets = training_targets(self.split.train, self.labels, config.train.votes)
+        self.sentences = sentences_of(self.split.train) if config.train.sentences else ()
+        if self.sentences:
+            targets = np.hstack((targets, sentence_targets(self.split.train, self.sentences)))
         self.data = TrainingWindows(
             waves,
             targets,
@@ -122,10 +127,11 @@ class Trainer:
             config.window,
             config.augment,
             config.train.batch_size,
-            **({} if drawn is None else {"weights": drawn}),
+            weights=drawn,
+            seed=config.train.seed,
         )
         torch.manual_seed(config.train.seed)
-        network: nn.Module = registry.build(config.network, config.model)
+        network = registry.build(config.network, config.model)
         if self.start is not None:
             self.taken_over = take_over(network, self.start, self.labels)
         network = self.world.synchronize_batch_norm(network, self.device)
@@ -134,10 +140,16 @@ class Trainer:
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.features = TorchLogMel(config.features).to(self.device)
         self.optimizer = make_optimizer(self.model.network, config.train)
+        learner: nn.Module = self.model.network
+        if self.sentences:
+            learner = WithSentences(network, len(self.sentences)).to(self.device)
+            head = list(learner.sentences.parameters())
+            self.optimizer.add_param_group({"params": head, "weight_decay": 0.0, "lr_scale": 1.0})
+            self.auxiliary = learner.sentences
         self.schedule = Schedule(self.optimizer, config.train, self.data.batches)
         self.scaler = make_scaler(config.train.precision, self.device)
         self.average = AveragedModel(self.model, multi_avg_fn=ema_with_warmup(config.train.ema_decay), use_buffers=True)
-        self.parallel = self.world.parallel(self.model.network, self.device)
+        self.parallel = self.world.parallel(learner, self.device)
 
     def _part(self, clips: tuple[Clip, ...], advance: Callable[[], object] | None) -> Part:
         config = self.config
@@ -252,18 +264,19 @@ class Trainer:
             return value
         self.scaler.unscale_(self.optimizer)
         if config.grad_clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip)
+            nn.utils.clip_grad_norm_(self.parallel.parameters(), config.grad_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.average.update_parameters(self.model)
         return value
 
     def _loss(self, logits: torch.Tensor, targets: torch.Tensor, taught: torch.Tensor | None) -> torch.Tensor:
-        config = self.config.train
+        config, classes = self.config.train, len(self.labels)
+        (logits, spoken), (targets, texts) = ((x[:, :classes], x[:, classes:]) for x in (logits, targets))
         loss = F.cross_entropy(logits, targets, weight=self.class_weights, label_smoothing=config.label_smoothing)
-        if taught is None:
-            return loss
-        return torch.lerp(loss, distillation_loss(logits, taught, config.distill_temperature), config.distill)
+        if taught is not None:
+            loss = torch.lerp(loss, distillation_loss(logits, taught, config.distill_temperature), config.distill)
+        return loss + config.sentences * sentence_loss(spoken, texts) if self.sentences else loss
 
     @torch.no_grad()
     def _evaluate(self, part: Part) -> Predictions:
@@ -356,6 +369,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "auxiliary": self.auxiliary.state_dict() if self.auxiliary is not None else {},
             "history": [epoch.as_dict() for epoch in self.history],
             "describe": self.describe(),
             "licences": {corpus.name: corpus.licence for corpus in self.corpora},
@@ -391,6 +405,8 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state.get("schedule", {}))
+        if self.auxiliary is not None:
+            self.auxiliary.load_state_dict(state["auxiliary"])
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self.history = [Epoch.from_dict(epoch) for epoch in state["history"]]

@@ -1,0 +1,84 @@
+"""The auxiliary task: which sentence is spoken."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stream_ser.errors import TrainError
+from stream_ser.models import registry
+from stream_ser.train.auxiliary import WithSentences, sentence_loss, sentence_targets, sentences_of
+from stream_ser.train.checkpoint import CHECKPOINT, read_checkpoint, trained_network
+from stream_ser.train.corpora import Clip
+from tests.training import make, strip, tiny_config
+
+
+def clip(text: str) -> Clip:
+    return Clip(Path("a.wav"), "anger", "s", text=text)
+
+
+def test_targets_are_one_hot_and_zero_where_the_text_is_not_known() -> None:
+    clips = [clip("b"), clip(""), clip("a"), clip("b")]
+    sentences = sentences_of(clips)
+    assert sentences == ("a", "b")
+    assert sentence_targets(clips, sentences).tolist() == [[0, 1], [0, 0], [1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("texts", [("", ""), ("a", "a")])
+def test_nothing_to_tell_apart_is_refused(texts: tuple[str, ...]) -> None:
+    with pytest.raises(TrainError, match="two or more are needed"):
+        sentences_of([clip(text) for text in texts])
+
+
+def test_a_clip_without_text_pulls_at_nothing() -> None:
+    logits = torch.randn(3, 2, requires_grad=True)
+    sentence_loss(logits, torch.tensor([[0.0, 1.0], [0.0, 0.0], [1.0, 0.0]])).backward()
+    assert logits.grad is not None
+    assert logits.grad[1].abs().max() == 0.0
+    assert logits.grad[0].abs().min() > 0.0
+
+
+def test_both_heads_see_one_embedding() -> None:
+    config = tiny_config()
+    network = registry.build(config.network, config.model).eval()
+    both = WithSentences(network, 3).eval()
+    x = torch.randn(2, config.model.n_mels, config.model.n_frames)
+    out = both(x)
+    assert out.shape == (2, config.model.num_classes + 3)
+    torch.testing.assert_close(out[:, : config.model.num_classes], network(x))
+    torch.testing.assert_close(out[:, config.model.num_classes :], both.sentences(network.embed(x)))
+
+
+def test_the_task_changes_what_is_learned_and_leaves_no_trace_in_the_network(
+    tiny_crema_d: Path, tmp_path: Path
+) -> None:
+    plain = make(tiny_crema_d, tmp_path / "plain")
+    plain.fit()
+    told = make(tiny_crema_d, tmp_path / "told", "train.sentences=0.5")
+    told.fit()
+    assert strip(told.history) != strip(plain.history)
+    state = read_checkpoint(tmp_path / "told" / CHECKPOINT)
+    assert set(trained_network(state).state_dict()) == set(plain.model.network.state_dict())
+
+
+def test_resume_gives_what_the_unbroken_run_gives(tiny_crema_d: Path, tmp_path: Path) -> None:
+    whole = make(tiny_crema_d, tmp_path / "whole", "train.sentences=0.5")
+    whole.fit()
+    first = make(tiny_crema_d, tmp_path / "broken", "train.sentences=0.5")
+
+    class Stop(Exception):
+        pass
+
+    def stop(_: object) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        first.fit(on_epoch=stop)
+    second = make(tiny_crema_d, tmp_path / "broken", "train.sentences=0.5")
+    assert second.resume()
+    second.fit()
+    assert strip(second.history) == strip(whole.history)
+    assert whole.auxiliary is not None
+    assert second.auxiliary is not None
+    np.testing.assert_array_equal(second.auxiliary.weight.detach(), whole.auxiliary.weight.detach())
