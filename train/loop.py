@@ -21,25 +21,24 @@ from stream_ser.errors import TrainError
 from stream_ser.models import registry
 from stream_ser.version import __version__
 
+from . import record
 from .augment import mixup, spec_augment
 from .auxiliary import WithSentences, sentence_loss, sentence_targets, sentences_of
-from .checkpoint import BEST, CHECKPOINT, WINDOWS, current_commit, read_checkpoint, write_atomically
-from .corpora import Clip, Corpus
-from .dataset import TorchLogMel, TrainingWindows, band_statistics, evaluation_windows, read_waves
+from .checkpoint import BEST, CHECKPOINT, current_commit, read_checkpoint, write_atomically
+from .complexity import complexity
+from .corpora import Corpus
+from .dataset import TorchLogMel, TrainingWindows, band_statistics, read_waves
 from .distill import Teachers, distillation_loss
 from .distributed import World
 from .finetune import TakenOver, take_over
 from .normalize import Normalized
 from .optim import HEAD, Schedule, autocast, check_precision, ema_with_warmup, make_optimizer, make_scaler
 from .recipe import RunConfig
-from .record import CONFIG, METRICS, PREDICTIONS, TEST_PREDICTIONS, Part, Predictions, machine, write_json, write_npz
 from .record import Epoch as Epoch
-from .series import same_settings
+from .record import Part, Predictions
 from .splits import Split
-from .targets import balance, class_indices, training_targets
+from .targets import balance, training_targets
 
-#: Validation windows that the run folder keeps.
-WINDOWS_KEPT = 64
 #: What only a resumed run needs of a checkpoint.
 TRAINING_STATE = ("model", "optimizer", "schedule", "scaler", "auxiliary")
 
@@ -95,6 +94,7 @@ class Trainer:
         self.validated: Predictions | None = None
         self.tested: Predictions | None = None
         self.auxiliary: nn.Linear | None = None
+        self.sentences: tuple[str, ...] = ()
         self._elapsed_s = 0.0
         self._commit = current_commit()
 
@@ -108,8 +108,8 @@ class Trainer:
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
         waves = read_waves(self.split.train, config.features, advance)
-        self.validation = self._part(self.split.validation, advance)
-        self.test = self._part(self.split.test, advance) if self.split.test else None
+        self.validation = record.make_part(self.split.validation, self.labels, config, advance)
+        self.test = record.make_part(self.split.test, self.labels, config, advance) if self.split.test else None
         if self.start is None:
             self.mean, self.std = band_statistics(waves, config.features)
         else:
@@ -135,6 +135,7 @@ class Trainer:
         if self.start is not None:
             self.taken_over = take_over(network, self.start, self.labels)
         network = self.world.synchronize_batch_norm(network, self.device)
+        self.cost = complexity(network, config.model.n_mels, config.model.n_frames)
         self.model = Normalized(network, self.mean, self.std, config.features).to(self.device)
         # Convolutions run faster on CPU with the channels last; torch's stubs do not know this overload.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -150,13 +151,6 @@ class Trainer:
         self.scaler = make_scaler(config.train.precision, self.device)
         self.average = AveragedModel(self.model, multi_avg_fn=ema_with_warmup(config.train.ema_decay), use_buffers=True)
         self.parallel = self.world.parallel(learner, self.device)
-
-    def _part(self, clips: tuple[Clip, ...], advance: Callable[[], object] | None) -> Part:
-        config = self.config
-        windows, owners = evaluation_windows(
-            read_waves(clips, config.features, advance), config.features, config.window
-        )
-        return Part(clips, torch.from_numpy(windows), owners, class_indices(clips, self.labels))
 
     @property
     def finished(self) -> bool:
@@ -176,10 +170,8 @@ class Trainer:
         best = max((epoch.scores.uar for epoch in self.history), default=-1.0)
         if self.world.first:
             # Here and no earlier: a resumed run has been found to have these settings.
-            write_json(self.out / CONFIG, self.config.as_dict())
-            windows = self.validation.windows
-            kept = windows[:: max(1, len(windows) // WINDOWS_KEPT)][:WINDOWS_KEPT].numpy()
-            write_npz(self.out / WINDOWS, {"windows": kept})
+            record.write_json(self.out / record.CONFIG, self.config.as_dict())
+            record.write_windows(self.out, self.validation.windows)
         while not self.finished:
             started = time.perf_counter()
             number = len(self.history)
@@ -290,7 +282,7 @@ class Trainer:
 
     def parameters(self) -> int:
         """Parameters of the network."""
-        return sum(p.numel() for p in self.model.network.parameters())
+        return self.cost.parameters
 
     def speakers(self) -> set[str]:
         """All whose voices the weights go back to, through the start and the teachers too."""
@@ -317,6 +309,7 @@ class Trainer:
             "train_speakers": sorted(self.speakers()),
             "start": self.taken_over.describe() if self.taken_over else "",
             "teachers": self.teachers.names if self.teachers else [],
+            "sentences": len(self.sentences),
             "seed": self.config.train.seed,
             "epochs": len(self.history),
             "train_seconds": round(self._elapsed_s, 1),
@@ -324,7 +317,7 @@ class Trainer:
             "stream_ser": __version__,
             "commit": self._commit,
             "device": str(self.device),
-            "machine": machine(self.device),
+            "machine": record.machine(self.device),
             "processes": self.world.size,
         }
 
@@ -341,7 +334,7 @@ class Trainer:
         """``metrics.json`` and the predictions, as far as they are known."""
         content = {
             "network": self.config.network,
-            "parameters": self.parameters(),
+            **self.cost.as_dict(),
             "labels": list(self.labels),
             **self.describe(),
             "finished": self.finished and (self.test is None or self.tested is not None),
@@ -349,11 +342,11 @@ class Trainer:
         }
         if self.validated is not None:
             content["temperature"] = self.validated.temperature
-            self.validated.save(self.out / PREDICTIONS, self.labels)
+            self.validated.save(self.out / record.PREDICTIONS, self.labels)
         if self.tested is not None:
             content["test"] = self.tested.scores.as_dict()
-            self.tested.save(self.out / TEST_PREDICTIONS, self.labels)
-        write_json(self.out / METRICS, content)
+            self.tested.save(self.out / record.TEST_PREDICTIONS, self.labels)
+        record.write_json(self.out / record.METRICS, content)
 
     def _state(self) -> dict[str, Any]:
         assert self.validated is not None
@@ -389,18 +382,7 @@ class Trainer:
         state = self.world.from_first(lambda: read_checkpoint(path) if path.is_file() else None)
         if state is None:
             return False
-        saved = RunConfig.from_dict(state["config"])
-        if not same_settings(saved, self.config):
-            raise TrainError(f"{path}: made with other settings; choose another --out or repeat the settings")
-        about = state["describe"]
-        if about["split"] != self.split.name or state["labels"] != list(self.labels):
-            raise TrainError(f"{path}: made on another split or with other labels; choose another --out")
-        if about.get("teachers", []) != (self.teachers.names if self.teachers else []):
-            raise TrainError(f"{path}: made with other teachers; repeat --teacher or choose another --out")
-        if about.get("start", "") != (self.taken_over.describe() if self.taken_over else ""):
-            raise TrainError(f"{path}: made from another start; repeat --init or choose another --out")
-        if state["mean"] != self.mean.tolist() or state["std"] != self.std.tolist():
-            raise TrainError(f"{path}: the training clips are not those that it was made with; choose another --out")
+        record.check_same_run(path, state, self.config, self.describe(), self.labels, self.mean, self.std)
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -410,5 +392,5 @@ class Trainer:
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self.history = [Epoch.from_dict(epoch) for epoch in state["history"]]
-        self._elapsed_s = about["train_seconds"]
+        self._elapsed_s = state["describe"]["train_seconds"]
         return True

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.amp.grad_scaler import GradScaler
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -153,9 +154,9 @@ def check_precision(precision: Precision, device: torch.device) -> None:
         raise TrainError(f"{torch.cuda.get_device_name(device)} has no bf16; take --precision fp16 or fp32")
 
 
-def make_scaler(precision: Precision, device: torch.device) -> torch.amp.GradScaler:
+def make_scaler(precision: Precision, device: torch.device) -> GradScaler:
     """Loss scaling, without which small gradients vanish in fp16 (Micikevicius et al. 2018); passive otherwise."""
-    return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    return GradScaler(device.type, enabled=precision == "fp16")
 
 
 def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[Any]:

@@ -6,8 +6,8 @@ import json
 import os
 import platform
 import zipfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,20 @@ from numpy.typing import NDArray
 
 from stream_ser.errors import TrainError
 
-from .checkpoint import write_atomically
+from .checkpoint import WINDOWS, write_atomically
 from .corpora import Clip
+from .dataset import evaluation_windows, read_waves
 from .metrics import Floats, Ints, Scores, clip_means, fit_temperature_windows, score, softmax
+from .recipe import RunConfig
+from .targets import class_indices
 
 CONFIG = "config.json"
 METRICS = "metrics.json"
 #: Of the validation part after the last epoch, and of the test part.
 PREDICTIONS = "predictions.npz"
 TEST_PREDICTIONS = "predictions-test.npz"
+#: Validation windows that the run folder keeps.
+WINDOWS_KEPT = 64
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -69,6 +74,12 @@ class Epoch:
         return cls(**{**content, "scores": Scores(**scores)})
 
 
+def write_windows(out: Path, windows: torch.Tensor) -> None:
+    """Keep some of the validation windows ``(windows, mel, time)`` in the run folder, to verify an export with."""
+    kept = windows[:: max(1, len(windows) // WINDOWS_KEPT)][:WINDOWS_KEPT].numpy()
+    write_npz(out / WINDOWS, {"windows": kept})
+
+
 @dataclass(frozen=True)
 class Part:
     """Clips to evaluate on.
@@ -84,6 +95,15 @@ class Part:
     windows: torch.Tensor
     owners: NDArray[np.int64]
     truth: NDArray[np.int64]
+
+
+def make_part(
+    clips: tuple[Clip, ...], labels: Sequence[str], config: RunConfig, advance: Callable[[], object] | None = None
+) -> Part:
+    """Decode clips into the windows by which the runtime would judge them; ``advance`` is called once a clip."""
+    waves = read_waves(clips, config.features, advance)
+    windows, owners = evaluation_windows(waves, config.features, config.window)
+    return Part(clips, torch.from_numpy(windows), owners, class_indices(clips, labels))
 
 
 @dataclass(frozen=True)
@@ -142,6 +162,48 @@ def read_predictions(path: Path) -> tuple[Floats, Ints]:
             return arrays["probabilities"], arrays["truth"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise TrainError(f"{path}: not readable as predictions ({type(error).__name__}); train the run again") from None
+
+
+def same_settings(saved: RunConfig, config: RunConfig) -> bool:
+    """Whether two runs have the same settings; the number of threads decides nothing."""
+    return replace(saved, train=replace(saved.train, threads=config.train.threads)) == config
+
+
+def check_same_run(
+    path: Path,
+    state: dict[str, Any],
+    config: RunConfig,
+    about: dict[str, Any],
+    labels: Sequence[str],
+    mean: NDArray[np.float32],
+    std: NDArray[np.float32],
+) -> None:
+    """Refuse to go on with a checkpoint of another run.
+
+    Args:
+        path: of the checkpoint.
+        state: its content.
+        config: of this run, as are the following.
+        about: its description.
+        labels: in order.
+        mean: of each mel band, ``(n_mels,)``.
+        std: of each mel band, ``(n_mels,)``.
+
+    Raises:
+        TrainError: says what is not the same.
+    """
+    then = state["describe"]
+    if not same_settings(RunConfig.from_dict(state["config"]), config):
+        raise TrainError(f"{path}: made with other settings; choose another --out or repeat the settings")
+    if then["split"] != about["split"] or state["labels"] != list(labels):
+        raise TrainError(f"{path}: made on another split or with other labels; choose another --out")
+    # A checkpoint from before there were teachers and starts had none.
+    if then.get("teachers", []) != about["teachers"]:
+        raise TrainError(f"{path}: made with other teachers; repeat --teacher or choose another --out")
+    if then.get("start", "") != about["start"]:
+        raise TrainError(f"{path}: made from another start; repeat --init or choose another --out")
+    if state["mean"] != mean.tolist() or state["std"] != std.tolist():
+        raise TrainError(f"{path}: the training clips are not those that it was made with; choose another --out")
 
 
 def processor() -> str:

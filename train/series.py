@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from stream_ser.errors import TrainError
 
 from .metrics import score
 from .recipe import RunConfig
-from .record import CONFIG, METRICS, PREDICTIONS, TEST_PREDICTIONS, read_predictions, write_json
+from .record import CONFIG, METRICS, PREDICTIONS, TEST_PREDICTIONS, read_predictions, same_settings, write_json
 
 SUMMARY = "summary.json"
 #: Scores whose mean and deviation a summary gives.
@@ -59,11 +59,6 @@ def members(folds: Sequence[int | None], seeds: Sequence[int]) -> list[Member]:
             parts = [f"fold-{fold}"] * (len(folds) > 1) + [f"seed-{seed}"] * (len(seeds) > 1)
             found.append(Member(seed, fold, "-".join(parts)))
     return found
-
-
-def same_settings(saved: RunConfig, config: RunConfig) -> bool:
-    """Whether two runs have the same settings; the number of threads decides nothing."""
-    return replace(saved, train=replace(saved.train, threads=config.train.threads)) == config
 
 
 def finished(out: Path, config: RunConfig) -> bool:
