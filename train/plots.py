@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from .checkpoint import write_atomically
 from .metrics import Floats, Reliability, Scores, SpeakerScore
 from .record import Epoch
+from .runs import Row
 
 BLUE, ORANGE, GREY, FAINT, INK = "#2b6cb0", "#dd6b20", "#718096", "#e2e8f0", "#2d3748"
 PERCENT = PercentFormatter(1.0, symbol=" %")
@@ -102,7 +103,7 @@ def _bars(axes: Axes, names: Sequence[str], values: Sequence[float], notes: Sequ
     """Horizontal bars from the top down, each with its value and a note at the right edge."""
     rows = np.arange(len(names))
     axes.barh(rows, values, color=BLUE, height=0.7)
-    for row, value, note in zip(rows, values, notes, strict=True):
+    for row, (value, note) in enumerate(zip(values, notes, strict=True)):
         axes.text(1.085, row, f"{100 * value:.0f} %", va="center", ha="right", fontsize=9, color=INK)
         axes.text(1.20, row, note, va="center", ha="right", fontsize=8, color=GREY)
     axes.set_yticks(rows, names, fontsize=9)
@@ -121,14 +122,15 @@ def plot_recall(scores: Scores, labels: Sequence[str], path: Path, title: str) -
     _bars(axes, [labels[i] for i in order], [scores.recall[i] for i in order], [f"{clips[i]} clips" for i in order])
     axes.axvline(scores.uar, color=ORANGE, linewidth=1.5, label=f"UAR {100 * scores.uar:.1f} %")
     axes.axvline(1.0 / len(labels), color=GREY, linewidth=1.2, linestyle=":", label="chance")
-    _legend_below(axes, title, "recall")
+    _legend_below(figure, axes, title, "recall")
     save(figure, path)
 
 
-def _legend_below(axes: Axes, title: str, label: str) -> None:
+def _legend_below(figure: Figure, axes: Axes, title: str, label: str) -> None:
     axes.set_title(title, color=INK, pad=10)
     axes.set_xlabel(label, color=INK)
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0.0, -0.55 / axes.figure.get_figheight()), ncols=3)  # type: ignore[union-attr]
+    below = (0.0, -0.55 / figure.get_figheight())
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=below, ncols=3)
 
 
 def plot_speakers(
@@ -151,7 +153,7 @@ def plot_speakers(
         axes = figure.subplots()
         _bars(axes, names, values, [f"{row.clips} clips" for row in rows])
         _mark_uar(axes, uar, interval, vertical=True)
-        _legend_below(axes, title, "UAR")
+        _legend_below(figure, axes, title, "UAR")
         save(figure, path)
         return
     figure = Figure(figsize=(min(3.0 + 0.135 * count, 16.0) if count <= DOTS else 8.0, 4.2))
@@ -175,7 +177,7 @@ def plot_speakers(
         axes.set_ylabel("speakers", color=INK)
         _mark_uar(axes, uar, interval, vertical=True)
         _tidy(axes, "y")
-    _legend_below(axes, title, "" if count <= DOTS else "UAR of a speaker")
+    _legend_below(figure, axes, title, "" if count <= DOTS else "UAR of a speaker")
     save(figure, path)
 
 
@@ -220,8 +222,6 @@ def plot_calibration(
         upper.scatter(bins.confidence[filled], bins.accuracy[filled], s=sizes, color=colour, label=label, alpha=0.9)
     upper.set(ylabel="share that is right", xlim=(0, 1), ylim=(-0.02, 1.02))
     upper.set_title(title, pad=10)
-    for handle in upper.legend(edgecolor="none", loc="upper left").legend_handles[1:]:
-        handle.set_sizes([45.0])  # type: ignore[union-attr]
     lower.hist(confidence, bins=len(after.counts), range=(0.0, 1.0), color=BLUE, rwidth=0.9)
     lower.set(xlabel="probability of the predicted class", ylabel="clips")
     for axes in (upper, lower):
@@ -229,4 +229,71 @@ def plot_calibration(
         axes.xaxis.set_major_formatter(PERCENT)
     upper.yaxis.set_major_formatter(PERCENT)
     figure.tight_layout()
+    # Below everything: points may lie anywhere.
+    handles, names = upper.get_legend_handles_labels()
+    legend = figure.legend(
+        handles, names, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.53, 0.0), columnspacing=1.2
+    )
+    for handle in legend.legend_handles[1:]:
+        handle.set_sizes([45.0])  # type: ignore[union-attr]
     save(figure, path)
+
+
+#: Columns of :func:`plot_runs`: heading, width in inches, and a run's text; empty where it is not known.
+_COLUMNS: tuple[tuple[str, float, Callable[[Row], str]], ...] = (
+    ("UAR", 1.15, lambda r: f"{100 * r.uar:.1f}" + ("" if r.uar_std is None else f" ± {100 * r.uar_std:.1f}")),
+    ("WA", 0.55, lambda r: f"{100 * r.wa:.1f}"),
+    ("F1", 0.55, lambda r: f"{100 * r.f1:.1f}"),
+    ("ECE", 0.6, lambda r: f"{r.ece:.3f}"),
+    ("calibrated", 0.8, lambda r: "" if r.ece_calibrated is None else f"{r.ece_calibrated:.3f}"),
+    ("parameters", 0.95, lambda r: f"{r.parameters / 1e6:.2f} M"),
+    ("MACs", 0.8, lambda r: "" if r.macs is None else f"{r.macs / 1e9:.3f} G"),
+    ("trained", 0.8, lambda r: f"{r.train_seconds / 60:.0f} min"),
+    ("a window", 0.8, lambda r: "" if r.latency_ms is None else f"{r.latency_ms:.1f} ms"),
+)
+
+
+def plot_runs(groups: Sequence[Sequence[Row]], path: Path) -> None:
+    """Runs as a table with bars for the UAR; one block for each protocol, whose name stands above it.
+
+    Args:
+        groups: rows of the same protocol each, in order.
+        path: of the PNG.
+    """
+    line, bars = 0.27, 3.6  # inches
+    shown = [column for column in _COLUMNS if any(column[2](row) for group in groups for row in group)]
+    heights = [line * len(group) for group in groups]
+    figure = Figure(figsize=(bars, 1.0))
+    top = 0.0
+    for group, height in zip(groups, heights, strict=True):
+        # Places are in units of the figure, one inch high: blocks grow downwards, and saving cuts to what is drawn.
+        axes = figure.add_axes((0.0, -top - height, 1.0, height))
+        rows = np.arange(len(group))
+        colour = ORANGE if group[0].overlap else BLUE
+        error = [row.uar_std or 0.0 for row in group]
+        axes.barh(rows, [row.uar for row in group], height=0.66, color=colour, alpha=0.9)
+        axes.errorbar([r.uar for r in group], rows, xerr=error, fmt="none", ecolor=INK, elinewidth=1.2)
+        axes.set_yticks(rows, [_run_name(row) for row in group], fontsize=9)
+        axes.set_ylim(len(group) - 0.5, -0.5)
+        axes.set_xlim(0.0, 1.0)
+        axes.xaxis.set_major_formatter(PERCENT)
+        _tidy(axes, "x")
+        axes.tick_params(axis="x", labelsize=8)
+        place = 1.0
+        for head, width, text in shown:
+            place += width / bars
+            axes.text(place, -0.85, head, ha="right", va="bottom", fontsize=8, color=GREY)
+            for row, run in enumerate(group):
+                axes.text(place, row, text(run), ha="right", va="center", fontsize=9, color=INK)
+        said = f"{group[0].protocol}; {group[0].clips:,} clips"
+        axes.text(0.0, -1.75, said, ha="left", va="bottom", fontsize=9.5, fontweight="bold", color=INK)
+        if group[0].overlap:
+            warning = "SPEAKERS OVERLAP: not comparable"
+            axes.text(0.0, -1.05, warning, ha="left", va="bottom", fontsize=9, fontweight="bold", color=ORANGE)
+        top += height + 1.05
+    save(figure, path)
+
+
+def _run_name(row: Row) -> str:
+    name = Path(row.folder).name
+    return name if row.network in name else f"{name} ({row.network})"

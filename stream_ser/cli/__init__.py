@@ -24,6 +24,7 @@ COMMANDS = {
     "models": ("stream_ser.cli.models", "models", "List the models and how well they do."),
     "train": ("stream_ser.cli.train", "train", "Train a network."),
     "evaluate": ("stream_ser.cli.evaluate", "evaluate", "Measure a model on a corpus."),
+    "report": ("stream_ser.cli.report", "report", "Put trained runs into one table."),
     "export": ("stream_ser.cli.export", "export", "Write a trained network as ONNX."),
     "data": ("stream_ser.cli.data", "data", "Look after corpora: count, check."),
 }

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 WIDEST_CONFUSION = 12
 #: Columns where standard output is no terminal.
 _WIDTH = 140
+_CAPTION = (
+    "95 %: bootstrap interval of the UAR over speakers. speakers: lowest and highest UAR of one. ECE*: with a "
+    "temperature fitted on other speakers. ms: features and network, a window."
+)
 
 
 @click.command()
@@ -223,8 +227,8 @@ def _print_table(console: Console, measured: Sequence[Measured]) -> None:
     from rich.table import Table
 
     several = bool(measured[0].parts)
-    heads = ["clips", "WA", "UAR", "95 % over speakers", "speakers' UAR", "F1", "ECE", "ECE others", "silence", "ms"]
-    table = Table("model", *(["corpus"] if several else []))
+    heads = ["clips", "WA", "UAR", "95 %", "speakers", "F1", "ECE", "ECE*", "silence", "ms"]
+    table = Table("model", *(["corpus"] if several else []), caption=_CAPTION, caption_justify="left")
     for head in heads:
         table.add_column(head, justify="right")
     for each in measured:

@@ -1,0 +1,204 @@
+"""``stream-ser report``: run folders as training leaves them, generated."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_ser import cli
+from stream_ser.cli.report import SORTS, duration
+from stream_ser.errors import TrainError
+from stream_ser.train import runs
+
+FIXED = "fixed list, speaker-disjoint (63 train / 9 validation)"
+RANDOM = "random clips 70/15/15, seed 0, speakers overlap"
+
+
+def scores(uar: float, clips: int = 732) -> dict[str, Any]:
+    named = {"clips": clips, "wa": uar - 0.01, "uar": uar, "f1": uar - 0.02, "ece": 0.2, "nll": 1.0}
+    return {**named, "recall": [uar], "confusion": [[1]]}
+
+
+def write_run(folder: Path, uar: float, *, split: str = FIXED, **changes: Any) -> Path:
+    folder.mkdir(parents=True)
+    metrics = {
+        "network": "septr",
+        "parameters": 2_400_000,
+        "macs": 150_000_000,
+        "corpora": {"crema-d": 5885},
+        "split": split,
+        "seed": 0,
+        "epochs": 2,
+        "train_seconds": 1800.0,
+        "finished": True,
+        # The best epoch is not the last one, and must not be taken for the result.
+        "history": [{"epoch": 1, "scores": scores(0.99)}, {"epoch": 2, "scores": scores(uar)}],
+        **changes,
+    }
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    return folder
+
+
+def write_series(folder: Path, uars: tuple[float, ...]) -> Path:
+    split = "fold {} of 5, official, held out for validation, speaker-disjoint (16 train / 4 validation)"
+    members = []
+    for number, uar in enumerate(uars, start=1):
+        name = f"fold-{number}"
+        write_run(folder / name, uar, split=split.format(number), corpora={"ravdess": 1199})
+        (folder / name / "report.json").write_text(json.dumps({"validation": {"ece_cross_fitted": 0.01 * number}}))
+        about = {"name": name, "fold": number, "seed": 0, "part": "validation", "split": split.format(number)}
+        members.append({**about, "epochs": 2, "train_seconds": 60.0, **scores(uar, 240)})
+    summary = {
+        "network": "septr",
+        "parameters": 2_400_000,
+        "corpora": {"ravdess": 1199},
+        "part": "validation",
+        "folds": len(uars),
+        "seeds": [0],
+        "train_seconds": 300.0,
+        "mean": scores(sum(uars) / len(uars)),
+        "std": {"uar": 0.02},
+        "pooled": scores(0.6, 1199),
+        "runs": members,
+    }
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two runs on one split, one on another, one series, one that has only begun."""
+    root = tmp_path / "runs"
+    write_run(root / "small", 0.55, parameters=100_000, macs=9_000_000)
+    write_run(root / "large", 0.61, macs=None)
+    write_run(root / "leaky", 0.70, split=RANDOM, test=scores(0.68, 883))
+    write_series(root / "ravdess", (0.5, 0.6, 0.7))
+    write_run(root / "begun", 0.5, history=[], finished=False)
+    return root
+
+
+@pytest.fixture
+def call(capsys):
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_rows_of_runs_and_series(folder: Path) -> None:
+    found = {path.name: runs.read(path) for path in runs.find([folder])}
+    assert set(found) == {"small", "large", "leaky", "ravdess", "begun"}  # a series stands for its folds
+    assert found["begun"] is None
+    large, leaky, series = found["large"], found["leaky"], found["ravdess"]
+    assert large is not None
+    assert (large.uar, large.uar_std, large.runs, large.overlap) == (0.61, None, 1, False)
+    assert large.protocol == f"crema-d, {FIXED}, validation part"
+    assert leaky is not None
+    assert (leaky.uar, leaky.clips, leaky.overlap) == (0.68, 883, True)
+    assert leaky.protocol.endswith("test part")
+    assert series is not None
+    assert (series.uar, series.uar_std, series.runs, series.clips) == (pytest.approx(0.6), 0.02, 3, 1199)
+    assert series.ece_calibrated == pytest.approx(0.02)
+    assert series.protocol.startswith("ravdess, 3 folds, official, held out for validation, speaker-disjoint")
+
+
+def test_takes_of_one_recording_in_two_folds_overlap(tmp_path: Path) -> None:
+    split = "fold 1 of 5, official, held out for validation, 3 speakers or recordings in both (9 train / 4 validation)"
+    row = runs.read(write_run(tmp_path / "esc", 0.5, split=split))
+    assert row is not None
+    assert row.overlap
+
+
+def test_protocols_are_never_mixed_and_unknown_comes_last(folder: Path) -> None:
+    rows = [row for path in runs.find([folder]) if (row := runs.read(path)) is not None]
+    groups = runs.arrange(rows)
+    assert [[Path(r.folder).name for r in g] for g in groups] == [["large", "small"], ["ravdess"], ["leaky"]]
+    by_macs = runs.arrange(rows, "macs")[0]
+    assert [Path(r.folder).name for r in by_macs] == ["small", "large"]
+    assert set(SORTS) == set(runs.SORTS)
+    for sort in SORTS:
+        assert sum(map(len, runs.arrange(rows, sort))) == len(rows)
+
+
+def test_the_table(call, folder: Path) -> None:
+    code, out, err = call("report", folder)
+    assert (code, err) == (0, f"{folder / 'begun'}: no epoch is finished yet, left out\n")
+    assert out.index("large") < out.index("small") < out.index("leaky")
+    assert out.count("SPEAKERS OVERLAP") == 1
+    assert out.index("SPEAKERS OVERLAP") > out.index("ravdess")
+    for said in ("0.6100", "0.6000 ± 0.0200", "2.40 M", "0.009 G", "30 min", FIXED):
+        assert said in out
+    assert "0.9900" not in out
+    assert "latency" not in out
+
+
+def test_json_and_csv(call, folder: Path) -> None:
+    code, out, _ = call("report", folder, "--json")
+    assert code == 0
+    rows = json.loads(out)
+    code, out, _ = call("report", folder, "--csv", "--sort", "name")
+    assert code == 0
+    lines = list(csv.DictReader(io.StringIO(out)))
+    assert {row["folder"] for row in rows} == {line["folder"] for line in lines}
+    assert {float(line["uar"]) for line in lines} == {row["uar"] for row in rows}
+    assert {line["overlap"] for line in lines} == {"True", "False"}
+
+
+def test_png(call, folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from matplotlib.image import imread
+
+    code, _, err = call("report", folder, "--png", tmp_path / "table.png")
+    assert code == 0
+    assert err.endswith("table.png: written\n")
+    height, width = imread(tmp_path / "table.png").shape[:2]
+    assert 300 < height < 1_500
+    assert 700 < width < 2_000
+    code, _, err = call("report", folder, "--png", tmp_path / "nowhere" / "table.png")
+    assert code == 2
+    assert "table.png" in err.splitlines()[-1]
+
+
+def test_latency_of_the_onnx_file(call, folder: Path, tiny_model: Path) -> None:
+    (folder / "small" / "mine.onnx").write_bytes(tiny_model.read_bytes())
+    code, out, _ = call("report", folder / "small", folder / "large", "--latency", "--json")
+    assert code == 0
+    large, small = json.loads(out)
+    assert small["latency_by"] == "onnxruntime"
+    assert 0.0 < small["latency_ms"] < 100.0
+    assert large["latency_ms"] is None
+
+
+def test_mistakes(call, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "metrics.json").write_text("{")
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "metrics.json").write_text('{"loss": 3}')
+    for path, message in (
+        ("nowhere", "no such folder"),
+        ("empty", "no run in it"),
+        ("broken", "metrics.json: not readable"),
+        ("foreign", "not as stream-ser writes a run (KeyError"),
+    ):
+        code, out, err = call("report", tmp_path / path)
+        assert (code, out) == (2, "")
+        assert message in err
+        assert len(err.splitlines()) == 1
+    (broken / "metrics.json").write_text("[]")
+    with pytest.raises(TrainError, match="not a JSON object"):
+        runs.read(broken)
+
+
+def test_durations() -> None:
+    assert [duration(s) for s in (42.0, 600.0, 36_000.0)] == ["42 s", "10 min", "10.0 h"]
