@@ -24,6 +24,7 @@ from stream_ser.config import FeatureConfig, WindowConfig
 from stream_ser.engine import INPUT_NAME, OUTPUT_NAME
 from stream_ser.errors import OutputError, TrainError
 from stream_ser.train.checkpoint import BEST, CHECKPOINT, WINDOWS, read_checkpoint, trained_network
+from stream_ser.train.complexity import complexity
 from stream_ser.train.normalize import normalize
 from stream_ser.train.recipe import RunConfig
 
@@ -68,6 +69,11 @@ def newest_checkpoint(network: str, runs: Path = Path("runs"), weights: str = "l
     )
 
 
+def without_folders(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings in which a folder is its name alone: where it lay is nobody's business."""
+    return {name: Path(value).name if name.endswith("_folder") else value for name, value in settings.items()}
+
+
 def make_card(state: dict[str, Any], network: nn.Module, chosen: str = "") -> Card:
     """The card of a checkpoint; ``chosen`` says how its epoch was chosen, where it was not simply the last."""
     config = RunConfig.from_dict(state["config"])
@@ -85,10 +91,11 @@ def make_card(state: dict[str, Any], network: nn.Module, chosen: str = "") -> Ca
         parameters=sum(p.numel() for p in network.parameters()),
         training={
             **state["describe"],
+            "macs": complexity(network, config.features.n_mels, config.window.frames).macs,
             "calibration": "temperature fitted on the validation part",
             "model": state["config"]["model"],
             "recipe": state["config"]["train"],
-            "augment": state["config"]["augment"],
+            "augment": without_folders(state["config"]["augment"]),
         },
         results={
             "training_validation": {

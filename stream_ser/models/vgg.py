@@ -65,7 +65,7 @@ class VGG2dConfig(VGGConfig, ImageConfig):
     """
 
     channels: tuple[int, ...] = (32, 64, 128, 256, 256)
-    image: tuple[int, ...] = (64, 150)
+    image: tuple[int, ...] = (64, 152)
 
 
 class VGG16(WindowNetwork):
