@@ -8,7 +8,7 @@ from generate import write_wav
 torch = pytest.importorskip("torch")
 
 from stream_ser.config import FeatureConfig, WindowConfig  # noqa: E402
-from stream_ser.errors import DataError  # noqa: E402
+from stream_ser.errors import DataError, TrainError  # noqa: E402
 from stream_ser.features import log_mel  # noqa: E402
 from stream_ser.train import augment, dataset  # noqa: E402
 from stream_ser.train.augment import AugmentConfig  # noqa: E402
@@ -357,3 +357,25 @@ def test_band_statistics_are_those_of_the_normalised_clips(speechlike) -> None:
     mean, std = dataset.band_statistics(loud, sample)
     assert not mean.any()
     assert (std == 1.0).all()
+
+
+def test_settings_from_the_command_line() -> None:
+    from stream_ser.train import presets
+
+    changes = ["augment.expand=original,noise,pitch", "augment.telephone_p=0.2", "augment.noise_folder=/sounds/box"]
+    config = presets.apply(presets.preset("septr", "default"), [*changes, "features.normalization=level"])
+    assert config.augment.expand == ("original", "noise", "pitch")
+    assert (config.augment.telephone_p, config.augment.noise_folder) == (0.2, "/sounds/box")
+    assert config.features.normalization == "level"
+    with pytest.raises(TrainError, match="'loud' is not one of corpus, level, sample"):
+        presets.apply(config, ["features.normalization=loud"])
+
+
+def test_a_card_does_not_say_where_folders_lay() -> None:
+    from stream_ser.export.to_onnx import without_folders
+
+    assert without_folders({"noise_folder": "/home/me/esc-50/audio", "reverb_folder": "", "noise_p": 0.5}) == {
+        "noise_folder": "audio",
+        "reverb_folder": "",
+        "noise_p": 0.5,
+    }

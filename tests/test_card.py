@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -53,3 +54,20 @@ def test_a_missing_field_is_named() -> None:
     del content["mean"]
     with pytest.raises(ModelError, match="mean"):
         Card.from_json(json.dumps(content))
+
+
+def test_the_normalisation_is_carried() -> None:
+    card = replace(CARD, features=replace(CARD.features, normalization="level"))
+    assert Card.from_json(card.to_json()).features.normalization == "level"
+    assert json.loads(card.to_json())["schema"] == 2
+    features = json.loads(card.to_json())["features"]
+    for wrong, message in (("clip", "'clip' is not one of corpus, level, sample"), (1, "expected a word")):
+        with pytest.raises(ModelError, match=message):
+            Card.from_json(changed(features={**features, "normalization": wrong}))
+
+
+def test_a_card_of_the_first_schema_normalises_by_the_corpus() -> None:
+    content = json.loads(CARD.to_json())
+    content["schema"] = 1
+    del content["features"]["normalization"]
+    assert Card.from_json(json.dumps(content)).features.normalization == "corpus"

@@ -8,6 +8,7 @@ from stream_ser import engine
 from stream_ser.card import Card
 from stream_ser.config import FeatureConfig
 from stream_ser.errors import ModelError, ProviderError
+from stream_ser.features import log_mel
 
 
 def test_loads_by_path_and_runs(tiny_model) -> None:
@@ -37,6 +38,17 @@ def test_temperature_softens(tiny_onnx) -> None:
         for t in (3.0, 0.5)
     )
     assert hot < cold
+
+
+def test_a_model_normalised_by_level_does_not_hear_the_microphones_gain(tiny_onnx, speechlike) -> None:
+    voice = speechlike(3.2, 0)[: FeatureConfig().samples_for(300)]
+    apart = {}
+    for kind in ("corpus", "level", "sample"):
+        loaded = engine.load(tiny_onnx(f"{kind}.onnx", features=FeatureConfig(normalization=kind)), "cpu")
+        said = [loaded.probabilities(log_mel(np.float32(gain) * voice).T) for gain in (0.1, 1.0, 10.0)]
+        apart[kind] = max(np.abs(np.subtract(said[1], other)).max() for other in said)
+    assert apart["level"] < 0.05 < apart["corpus"]
+    assert apart["sample"] < apart["corpus"]
 
 
 def test_unknown_names_list_what_is_there() -> None:
