@@ -202,3 +202,31 @@ def test_mistakes(call, tmp_path: Path) -> None:
 
 def test_durations() -> None:
     assert [duration(s) for s in (42.0, 600.0, 36_000.0)] == ["42 s", "10 min", "10.0 h"]
+
+
+def test_what_a_run_did_not_record_is_counted_and_timed(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from stream_ser.models import registry
+    from stream_ser.train import presets
+    from stream_ser.train.complexity import complexity
+
+    folder = write_run(tmp_path / "run", 0.5, macs=None)
+    config = presets.apply(
+        presets.preset("septr"),
+        ["model.dim=16", "model.dim_head=8", "model.mlp_dim=16", "model.stem_channels=8,8,16,16"],
+    )
+    network = registry.build(config.network, config.model)
+    (folder / "config.json").write_text(json.dumps(config.as_dict()))
+    average = {f"module.network.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"format": 1, "config": config.as_dict(), "average": average}, folder / "checkpoint.pt")
+    row = runs.read(folder)
+    assert row is not None
+    assert row.macs is None
+    assert runs.with_macs(row).macs == complexity(network, 64, config.window.frames).macs > 1_000_000
+    threads = torch.get_num_threads()
+    timed = runs.with_latency(row)
+    assert timed.latency_by == "torch"
+    assert 0.0 < (timed.latency_ms or 0.0) < 1_000.0
+    assert torch.get_num_threads() == threads
+    (folder / "config.json").write_text('{"network": "none"}')
+    assert runs.with_macs(row).macs is None
