@@ -23,6 +23,8 @@ LONGEST_ROOM_S = 1.0
 #: Blocks of a noise recording below this RMS (-70 dBFS) are pauses and left out, so that no slice is silent.
 QUIET = 3e-4
 _BLOCK_S = 0.1
+#: Files that are decoded before their length is looked at.
+_AT_ONCE = 64
 
 
 def _read(path: Path, sample_rate: int) -> Wave:
@@ -71,13 +73,15 @@ class Sounds:
         if config.noise_folder and wanted and config.noise_recorded > 0.0:
             files = _files(config.noise_folder, config.noise_files, "noise_folder")
             order = np.random.default_rng((seed, 2)).permutation(len(files))
+            block, longest = int(_BLOCK_S * sample_rate), LONGEST_NOISE_S * sample_rate
             kept: list[NDArray[np.int16]] = []
-            for index in order:
-                wave = _audible(_read(files[index], sample_rate), int(_BLOCK_S * sample_rate))
-                kept.append(to_int16(wave))
-                if sum(part.size for part in kept) >= LONGEST_NOISE_S * sample_rate:
-                    break
-            noises = np.concatenate(kept)
+            with ThreadPoolExecutor() as pool:
+                for first in range(0, len(order), _AT_ONCE):
+                    chosen = [files[index] for index in order[first : first + _AT_ONCE]]
+                    kept += pool.map(lambda path: to_int16(_audible(_read(path, sample_rate), block)), chosen)
+                    if sum(part.size for part in kept) >= longest:
+                        break
+            noises = np.concatenate(kept)[:longest]
             if noises.size < sample_rate:
                 raise DataError(f"augment.noise_folder: less than a second of sound in {config.noise_folder}")
         rooms: tuple[Wave, ...] = ()
