@@ -134,7 +134,7 @@ def test_the_table(call, folder: Path) -> None:
     assert out.index("large") < out.index("small") < out.index("leaky")
     assert out.count("SPEAKERS OVERLAP") == 1
     assert out.index("SPEAKERS OVERLAP") > out.index("ravdess")
-    for said in ("0.6100", "0.6000 ± 0.0200", "2.40 M", "0.009 G", "30 min", FIXED):
+    for said in ("0.6100", "0.6000 ± 0.0200", "2.40 M", "9.00 M", "30 min", FIXED):
         assert said in out
     assert "0.9900" not in out
     assert "latency" not in out
@@ -198,6 +198,13 @@ def test_mistakes(call, tmp_path: Path) -> None:
     (broken / "metrics.json").write_text("[]")
     with pytest.raises(TrainError, match="not a JSON object"):
         runs.read(broken)
+
+
+def test_short_numbers() -> None:
+    counts = (None, 12, 999_400, 999_600, 2_418_726, 338_000_000, 2_228_000_000_000)
+    assert [runs.short(count) for count in counts] == [
+        *("", "12", "999 k", "1.00 M", "2.42 M", "338 M", "2.23 T"),
+    ]
 
 
 def test_durations() -> None:

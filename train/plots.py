@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from .checkpoint import write_atomically
 from .metrics import Floats, Reliability, Scores, SpeakerScore
 from .record import Epoch
-from .runs import Row
+from .runs import Row, short
 
 BLUE, ORANGE, GREY, FAINT, INK = "#2b6cb0", "#dd6b20", "#718096", "#e2e8f0", "#2d3748"
 PERCENT = PercentFormatter(1.0, symbol=" %")
@@ -246,8 +246,8 @@ _COLUMNS: tuple[tuple[str, float, Callable[[Row], str]], ...] = (
     ("F1", 0.55, lambda r: f"{100 * r.f1:.1f}"),
     ("ECE", 0.6, lambda r: f"{r.ece:.3f}"),
     ("calibrated", 0.8, lambda r: "" if r.ece_calibrated is None else f"{r.ece_calibrated:.3f}"),
-    ("parameters", 0.95, lambda r: f"{r.parameters / 1e6:.2f} M"),
-    ("MACs", 0.8, lambda r: "" if r.macs is None else f"{r.macs / 1e9:.3f} G"),
+    ("parameters", 0.95, lambda r: short(r.parameters)),
+    ("MACs", 0.8, lambda r: short(r.macs)),
     ("trained", 0.8, lambda r: f"{r.train_seconds / 60:.0f} min"),
     ("a window", 0.8, lambda r: "" if r.latency_ms is None else f"{r.latency_ms:.1f} ms"),
 )

@@ -215,6 +215,16 @@ def arrange(rows: Sequence[Row], sort: str = "uar") -> list[list[Row]]:
     return sorted(groups, key=lambda group: (group[0].overlap, -len(group)))
 
 
+def short(number: int | None) -> str:
+    """A count of parameters or operations in three digits, for people; empty for None."""
+    if number is None:
+        return ""
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= 0.9995 * size:
+            return f"{number / size:#.3g}".rstrip(".") + f" {letter}"
+    return str(number)
+
+
 def first_member(folder: Path) -> Path:
     """A run itself, or the first of a series: they have the same network."""
     if not (folder / SUMMARY).is_file():

@@ -90,11 +90,13 @@ def _print_data(groups: Sequence[Sequence[Row]], format_: str) -> None:
 
 def columns(rows: Sequence[Row]) -> dict[str, Callable[[Row], str]]:
     """Heading and text of each column that any of ``rows`` fills."""
+    from stream_ser.train.runs import short
+
     found: dict[str, Callable[[Row], str]] = {
         "run": lambda r: Path(r.folder).name + ("" if r.finished else f" (unfinished, epoch {r.epochs})"),
         "network": lambda r: r.network,
-        "parameters": lambda r: f"{r.parameters / 1e6:.2f} M",
-        "MACs": lambda r: "-" if r.macs is None else f"{r.macs / 1e9:.3f} G",
+        "parameters": lambda r: short(r.parameters),
+        "MACs": lambda r: short(r.macs) or "-",
         "trained": lambda r: duration(r.train_seconds),
         "seeds": lambda r: ", ".join(map(str, r.seeds)),
         "WA": lambda r: f"{r.wa:.4f}",
