@@ -15,33 +15,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stream_ser.errors import TrainError
 from stream_ser.models.base import WindowNetwork
 
 from .corpora import Clip
 
 
 def sentences_of(clips: Sequence[Clip]) -> tuple[str, ...]:
-    """The sentences that are spoken in ``clips``, in alphabetical order.
+    """The sentences that two speakers or more say in ``clips``, in alphabetical order; none where there is only one.
 
-    Raises:
-        TrainError: fewer than two, so there is nothing to tell apart.
+    What one speaker alone says would teach the network to know that speaker.
     """
-    found = tuple(sorted({clip.text for clip in clips if clip.text}))
-    if len(found) < 2:
-        raise TrainError(
-            f"train.sentences: the training clips have {len(found)} known sentence{'s' * (len(found) != 1)}, two or more "
-            "are needed; leave it at 0"
-        )
-    return found
+    speakers: dict[str, set[str]] = {}
+    for clip in clips:
+        if clip.text:
+            speakers.setdefault(clip.text, set()).add(clip.speaker)
+    found = tuple(sorted(text for text, who in speakers.items() if len(who) > 1))
+    return found if len(found) > 1 else ()
 
 
 def sentence_targets(clips: Sequence[Clip], sentences: Sequence[str]) -> NDArray[np.float32]:
-    """One-hot rows ``(clips, sentences)``; zeros for a clip without a known text."""
+    """One-hot rows ``(clips, sentences)``; zeros for a clip that says none of them."""
     index = {text: number for number, text in enumerate(sentences)}
     targets = np.zeros((len(clips), len(sentences)), dtype=np.float32)
     for row, clip in enumerate(clips):
-        if clip.text:
+        if clip.text in index:
             targets[row, index[clip.text]] = 1.0
     return targets
 

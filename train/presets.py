@@ -24,9 +24,14 @@ from .augment import AugmentConfig
 from .recipe import RunConfig, TrainConfig
 
 
+def inputs() -> tuple[FeatureConfig, WindowConfig]:
+    """What every recipe but the published SepTr's hears: 3.04 s at a common level; 16-frame tokens fill it."""
+    return FeatureConfig(normalization="level"), WindowConfig(frames=304)
+
+
 def default() -> RunConfig:
-    """The recipe of the bundled model: a convolution stem, then separable attention over 4 x 18 tokens."""
-    features, window = FeatureConfig(), WindowConfig()
+    """The recipe of the bundled model: a convolution stem, then separable attention over 4 x 19 tokens."""
+    features, window = inputs()
     model = SepTrConfig(
         n_mels=features.n_mels,
         n_frames=window.frames,
@@ -78,8 +83,10 @@ def control(of: Callable[[], RunConfig]) -> Callable[[], RunConfig]:
 
 
 def of_model(network: str, model: NetworkConfig, train: TrainConfig | None = None) -> Callable[[], RunConfig]:
-    """A recipe in which only the network, and perhaps the loop, differs from the defaults."""
-    return lambda: RunConfig(model, train or TrainConfig(), network=network)
+    """A recipe in which only the network, and perhaps the loop, differs from SepTr's."""
+    features, window = inputs()
+    sized = replace(model, n_mels=features.n_mels, n_frames=window.frames)
+    return lambda: RunConfig(sized, train or TrainConfig(), features=features, window=window, network=network)
 
 
 #: Transformers without convolutions want smaller steps and longer warm-up.

@@ -43,8 +43,8 @@ class TrainConfig:
         weight_decay: not on norms, biases, positions and the class token.
         label_smoothing: share of the target that is spread over all classes.
         votes: share of the raters' votes in the target of a clip that has them; the rest is its label.
-        sentences: weight of an auxiliary loss, by which the embedding must also tell which of the training part's
-            sentences is spoken; clips whose text is not known have no part in it.
+        sentences: weight of an auxiliary loss, by which the embedding must also tell which of the sentences that
+            several training speakers say is spoken; it needs no network of its own, and texts are used where known.
         balance: between the classes: ``weights`` in the loss, ``sampling`` of the clips, or none.
         distill: share of the teachers in the loss, where there are teachers.
         distill_temperature: softens the teachers' and the network's probabilities for that.
@@ -69,7 +69,7 @@ class TrainConfig:
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
     votes: float = 0.0
-    sentences: float = 0.0
+    sentences: float = 0.3
     balance: Balance = "none"
     distill: float = 0.5
     distill_temperature: float = 2.0
