@@ -132,3 +132,35 @@ class DeciderConfig:
             raise ValueError("durations and margins must not be negative")
         if not 0.0 <= self.abstain_below < 1.0:
             raise ValueError("abstain_below must be in [0, 1)")
+
+
+@dataclass(frozen=True, slots=True)
+class VadConfig:
+    """Where somebody speaks, and how much speech it takes before an emotion is claimed.
+
+    Speech begins where the probability of speech reaches ``enter`` and has not fallen below ``leave`` for
+    ``min_speech_s``; it ends where it has been below ``leave`` for ``min_silence_s``.
+
+    Attributes:
+        enter: probability of speech from which speech may begin ...
+        leave: ... and below which it pauses.
+        min_speech_s: shorter sounds are no speech (a click, a bark).
+        min_silence_s: shorter pauses do not end it.
+        min_voiced_s: speech without its pauses that a window must hold for the network to be asked.
+    """
+
+    enter: float = 0.4
+    leave: float = 0.15
+    min_speech_s: float = 0.1
+    min_silence_s: float = 1.0
+    min_voiced_s: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.leave <= self.enter <= 1.0:
+            raise ValueError("0 < leave <= enter <= 1 does not hold")
+        if min(self.min_speech_s, self.min_silence_s, self.min_voiced_s) < 0.0:
+            raise ValueError("durations must not be negative")
+
+
+#: On unless switched off.
+DEFAULT_VAD = VadConfig()

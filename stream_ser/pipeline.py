@@ -1,5 +1,7 @@
 """Wires the stages: samples -> frames -> log-mel columns -> windows -> network -> decisions.
 
+Beside them, voice activity detection hears the same samples; the network is asked only where somebody speaks.
+
 Nothing here knows the time of day: positions are sample counts, and any split of the same samples into blocks gives
 the same events, to the last bit. Only ``Prediction.timing`` is measured, and it takes no part in comparisons.
 """
@@ -11,7 +13,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_ser.config import DeciderConfig
+from stream_ser.config import DEFAULT_VAD, DeciderConfig, VadConfig
 from stream_ser.decider import Decider
 from stream_ser.engine import Engine
 from stream_ser.errors import AudioError, ModelError
@@ -28,9 +30,15 @@ from stream_ser.events import (
 )
 from stream_ser.features import LogMel
 from stream_ser.framer import Framer
+from stream_ser.vad import Voice, VoiceDetector
 
 #: Level of digital silence, dBFS: finite, so that every output format can write it.
 LOWEST_DBFS = -120.0
+
+# What a column holds behind the frame's log-mel: its mean square, which gives the level, and whether somebody is
+# speaking in it, then whether somebody is speaking or pausing.
+_POWER, _VOICED, _SPEAKING = -3, -2, -1
+_EXTRA = 3
 
 
 def to_dbfs(mean_square: float) -> float:
@@ -44,16 +52,25 @@ class Recognizer:
     Args:
         engine: a loaded model; may be shared by recognisers that take turns.
         decider: smoothing and thresholds; default: those of the model's card.
+        vad: voice activity detection; None claims an emotion of whatever is loud enough.
         keep_judged: keep what the summary is the mean of. Grows with the stream: for evaluation, on clips.
 
     Attributes:
         judged: probabilities of each window that the summary rests on, empty unless asked for.
 
     Raises:
-        ModelError: the card's log-mel cannot be computed.
+        ModelError: the card's log-mel cannot be computed, or there is no voice activity detection at its rate or on
+            this platform.
     """
 
-    def __init__(self, engine: Engine, decider: DeciderConfig | None = None, *, keep_judged: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        decider: DeciderConfig | None = None,
+        *,
+        vad: VadConfig | None = DEFAULT_VAD,
+        keep_judged: bool = False,
+    ) -> None:
         self.engine = engine
         self.card = engine.card
         features, window = self.card.features, self.card.window
@@ -62,17 +79,17 @@ class Recognizer:
         except ValueError as error:
             raise ModelError(f"{engine.path}: {error}; export the model again") from None
         self._frames = Framer(features.n_fft, features.hop_length)
-        # A column is a frame's log-mel and, behind it, the frame's mean square, which gives the level.
-        before_start = np.full(features.n_mels + 1, self._log_mel.silence, dtype=np.float32)
-        before_start[-1] = 0.0
+        before_start = np.full(features.n_mels + _EXTRA, self._log_mel.silence, dtype=np.float32)
+        before_start[-_EXTRA:] = 0.0
         self._columns = Framer(
             window.frames,
             window.hop,
-            (features.n_mels + 1,),
+            (features.n_mels + _EXTRA,),
             first=window.minimum,
             fill=before_start,
             at_once=1,
         )
+        self._vad = None if vad is None else VoiceDetector(features.sample_rate, vad)
         self._keep_judged = keep_judged
         self._decider = Decider(self.card.labels, features.sample_rate, decider or self.card.decider)
         self.reset()
@@ -82,6 +99,10 @@ class Recognizer:
         self._frames.reset()
         self._columns.reset()
         self._decider.reset()
+        if self._vad is not None:
+            self._vad.reset()
+        # Chunks that the next frame may look at, the last one that it can see first.
+        self._voices = [Voice(0, 0.0, False, False)]
         self._samples = 0
         self._lost = 0
         self._features_s = 0.0
@@ -174,26 +195,35 @@ class Recognizer:
     def _take(self, samples: NDArray[np.float32], events: list[Event], captured_at: float | None) -> None:
         self._samples += samples.size
         started = time.perf_counter()
+        if self._vad is not None:
+            self._voices += self._vad.push(samples)
+        chunk_ends = np.array([voice.end for voice in self._voices])
+        voices = np.array([(voice.voiced, voice.speaking) for voice in self._voices], dtype=np.float32)
+        seen = 0
         for frames in self._frames.push(samples):
             values = frames.values
-            columns = np.empty((len(values), self.card.features.n_mels + 1), dtype=np.float32)
-            columns[:, :-1] = self._log_mel(values)
-            columns[:, -1] = np.einsum("ij,ij->i", values, values) / np.float32(values.shape[1])
+            columns = np.empty((len(values), self.card.features.n_mels + _EXTRA), dtype=np.float32)
+            columns[:, :-_EXTRA] = self._log_mel(values)
+            columns[:, _POWER] = np.einsum("ij,ij->i", values, values) / np.float32(values.shape[1])
+            # The newest chunk that lies within a frame or before it, however far ahead of it the block reaches.
+            ends = frames.end + self._frames.hop * np.arange(len(values))
+            newest = np.searchsorted(chunk_ends, ends, side="right") - 1
+            columns[:, _VOICED:] = voices[newest]
+            seen = int(newest[-1])
             self._features_s += time.perf_counter() - started
             for windows in self._columns.push(columns):
                 for window in windows.values:
                     self._predict(windows.end, window, events, captured_at)
             started = time.perf_counter()
+        del self._voices[:seen]
         self._features_s += time.perf_counter() - started
 
     def _predict(self, end: int, window: NDArray[np.float32], events: list[Event], captured_at: float | None) -> None:
         features = self.card.features
-        gate = 10.0 ** (self._decider.config.silence_dbfs / 10.0)
-        level = window[:, -1]
         started = time.perf_counter()
         probabilities: tuple[float, ...] = ()
-        if float(level.max()) >= gate:
-            probabilities = self.engine.probabilities(window[:, :-1])
+        if self._holds_speech(window):
+            probabilities = self.engine.probabilities(window[:, :-_EXTRA])
         finished = time.perf_counter()
         end_sample = features.samples_for(end)
         age_ms = None
@@ -205,13 +235,23 @@ class Recognizer:
             start=first_frame * features.hop_length,
             end=end_sample,
             probabilities=probabilities,
-            level_dbfs=to_dbfs(float(level[-self.card.window.hop :].mean(dtype=np.float64))),
+            level_dbfs=to_dbfs(float(window[-self.card.window.hop :, _POWER].mean(dtype=np.float64))),
             timing=Timing(1000.0 * self._features_s, 1000.0 * (finished - started), age_ms),
         )
         self._features_s = 0.0
         events.append(prediction)
         self._emit_decisions(self._decider.push(prediction), events)
         self._remember(end, probabilities)
+
+    def _holds_speech(self, window: NDArray[np.float32]) -> bool:
+        """Whether a window is worth an opinion: not too quiet, and with enough speech in it that is not long over."""
+        if float(window[:, _POWER].max()) < 10.0 ** (self._decider.config.silence_dbfs / 10.0):
+            return False
+        if self._vad is None:
+            return True
+        features = self.card.features
+        voiced_s = float(window[:, _VOICED].sum()) * features.hop_length / features.sample_rate
+        return bool(window[-1, _SPEAKING]) and voiced_s >= self._vad.config.min_voiced_s
 
     def _remember(self, end: int, probabilities: tuple[float, ...]) -> None:
         # The whole stream is judged by its fullest windows: those without padding, or else the longest one. What the

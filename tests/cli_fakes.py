@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from generate import voice
 
 import stream_ser
 from stream_ser import engine
@@ -36,7 +37,7 @@ CARD = Card(
 
 
 class FakeEngine:
-    """Hears the emotion in the loudness: every second window of noise differs, so decisions come and go."""
+    """Hears the emotion in the loudness: every second stretch of speech differs, so decisions come and go."""
 
     path = Path("fake.onnx")
     provider = "CPUExecutionProvider"
@@ -90,12 +91,16 @@ class FakeMicrophone:
 
 
 def noise(seconds, amplitude=0.3, seed=0):
-    samples = np.random.default_rng(seed).standard_normal(round(seconds * 16_000)) * amplitude
+    return as_16_bit(np.random.default_rng(seed).standard_normal(round(seconds * 16_000)) * amplitude)
+
+
+def as_16_bit(samples):
     return np.clip(np.rint(samples * 32_768) / 32_768, -1, 1 - 2**-15).astype(np.float32)
 
 
 def speech():
-    return np.concatenate([noise(4), noise(4, 0.005), np.zeros(32_000, np.float32), noise(3)])
+    parts = [voice(4, level=0.9), voice(4, level=0.05), np.zeros(32_000, np.float32), voice(3, level=0.9)]
+    return as_16_bit(np.concatenate(parts))
 
 
 def blocks_of(samples, size=320):

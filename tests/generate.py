@@ -13,6 +13,8 @@ RATE_HZ = 16_000
 #: Two training and two validation actors of the fixed list, then one more for training.
 ACTORS = ("1001", "1002", "1009", "1011", "1003")
 SENTENCES = ("DFA", "IEO")
+#: First three formants of ah, ee, oo, eh and aw, Hz (Peterson and Barney 1952, men).
+VOWELS_HZ = ((730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480), (570, 840, 2410))
 #: emotion: (pitch in Hz, syllables a second, level); far enough apart for a small network.
 MANNERS = {
     "ANG": (260.0, 6.0, 0.50),
@@ -27,10 +29,10 @@ MANNERS = {
 def voice(
     seconds: float, seed: int = 0, *, pitch_hz: float = 150.0, syllables_hz: float = 4.0, level: float = 0.3
 ) -> NDArray[np.float32]:
-    """Something like speech at 16 kHz: harmonics under a wandering pitch, formants, syllables, a little noise.
+    """Like enough to speech for voice activity detection: vowels on a wandering pitch, with hisses between them.
 
     Args:
-        seconds: length.
+        seconds: length, 16 kHz.
         seed: the same arguments give the same samples.
         pitch_hz: mean fundamental frequency.
         syllables_hz: rate of the envelope.
@@ -45,13 +47,20 @@ def voice(
     wander = np.sin(2 * np.pi * (0.7 * time_s + rng.random())) + 0.5 * np.sin(2 * np.pi * (1.9 * time_s + rng.random()))
     f0_hz = pitch_hz * rng.uniform(0.95, 1.05) * (1 + 0.08 * wander)
     phase = 2 * np.pi * np.cumsum(f0_hz) / RATE_HZ
-    formants_hz = np.array([500.0, 1_500.0, 2_500.0]) * rng.uniform(0.9, 1.1, 3)
+    beat = syllables_hz * time_s + rng.random()
+    syllables = round(syllables_hz * seconds) + 3
+    # Formants glide through two vowels a syllable, and each begins with a hiss.
+    vowels = np.array(VOWELS_HZ)[rng.integers(0, len(VOWELS_HZ), 2 * syllables)]
     tone = np.zeros(samples)
+    formants_hz = [np.interp(2 * beat, np.arange(2 * syllables), vowel) for vowel in vowels.T]
     for harmonic in range(1, int(4_000.0 / (1.3 * pitch_hz)) + 1):
-        distance = (harmonic * pitch_hz - formants_hz) / np.array([100.0, 150.0, 250.0])
-        tone += (0.1 / harmonic + np.exp(-0.5 * distance**2).sum()) * np.sin(harmonic * phase)
-    syllables = np.clip(0.2 + np.sin(2 * np.pi * (syllables_hz * time_s + rng.random())), 0.0, None)
-    sound = (tone + 0.05 * rng.standard_normal(samples)) * syllables + 0.003 * rng.standard_normal(samples)
+        for formant_hz, width_hz, gain in zip(formants_hz, (80.0, 100.0, 150.0), (1.0, 0.6, 0.35), strict=True):
+            resonance = gain / (1.0 + ((harmonic * f0_hz - formant_hz) / width_hz) ** 2)
+            tone += resonance * np.sin(harmonic * phase) / np.sqrt(harmonic)
+    noise = rng.standard_normal(samples)
+    swing = np.sin(2 * np.pi * beat)
+    hiss = np.diff(noise, prepend=0.0) * np.clip(-swing - 0.3, 0.0, None)
+    sound = (tone + 0.05 * noise) * np.clip(0.3 + swing, 0.0, None) + 0.1 * hiss + 0.003 * noise
     return (level * sound / max(float(np.abs(sound).max(initial=0.0)), 1e-9)).astype(np.float32)
 
 

