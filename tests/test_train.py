@@ -17,6 +17,7 @@ from stream_ser.errors import DataError, ModelError, OutputError, TrainError  # 
 from stream_ser.export import to_onnx  # noqa: E402
 from stream_ser.train import corpora, evaluate, presets, report  # noqa: E402
 from stream_ser.train.checkpoint import BEST, CHECKPOINT, read_checkpoint, trained_network  # noqa: E402
+from stream_ser.train.normalize import normalize  # noqa: E402
 from stream_ser.train.recipe import RunConfig  # noqa: E402
 
 
@@ -137,9 +138,9 @@ def test_export_is_one_verified_file(run, exported) -> None:
     # The runtime, fed with raw log-mel, gives the torch network's answer.
     network = trained_network(read_checkpoint(run.out / CHECKPOINT))
     window = run.validation.windows[0].numpy()
-    normalised = (window - np.asarray(run.mean)[:, None]) / np.asarray(run.std)[:, None]
     with torch.no_grad():
-        expected = network(torch.from_numpy(normalised)[None])[0].numpy()
+        normalised = normalize(torch.from_numpy(window)[None], loaded.card.features, run.mean, run.std)
+        expected = network(normalised)[0].numpy()
     np.testing.assert_allclose(loaded.logits(window.T), expected, atol=1e-4)
 
 
