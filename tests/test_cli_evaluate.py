@@ -163,6 +163,21 @@ def test_a_clip_in_which_nobody_speaks(tmp_path: Path, tiny_model: Path) -> None
     assert apart.cross_fitted_ece is None
 
 
+def test_voice_activity_detection_can_be_left_out(call, tmp_path: Path, tiny_model: Path) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "own" / "anger").mkdir(parents=True)
+    write_wav(tmp_path / "own" / "anger" / "noise.wav", (0.1 * rng.standard_normal(32_000)).astype(np.float32))
+    options = ("evaluate", tiny_model, "--data", f"folder={tmp_path / 'own'}", "--part", "all", "--json")
+    code, out, _ = call(*options)
+    assert code == 0
+    assert json.loads(out)["silent"] == 1
+    assert "no VAD" not in out
+    code, out, _ = call(*options, "--no-vad")
+    assert code == 0
+    assert json.loads(out)["silent"] == 0
+    assert "ONNX, CPUExecutionProvider, no VAD" in json.loads(out)["protocol"]
+
+
 def test_it_hears_what_the_runtime_hears(tiny_crema_d: Path, tiny_model: Path) -> None:
     clips = corpora.load("crema-d", tiny_crema_d).clips[:3]
     loaded = engine.load(tiny_model, "cpu")

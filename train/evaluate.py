@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_ser.audio import read_blocks
+from stream_ser.config import DEFAULT_VAD, VadConfig
 from stream_ser.engine import Engine
 from stream_ser.errors import AudioError, DataError
 from stream_ser.events import SILENCE, Prediction
@@ -153,13 +154,20 @@ def clips_of(
     return groups, name
 
 
-def evaluate(engine: Engine, clips: Sequence[Clip], advance: Callable[[], object] | None = None) -> Evaluation:
+def evaluate(
+    engine: Engine,
+    clips: Sequence[Clip],
+    advance: Callable[[], object] | None = None,
+    *,
+    vad: VadConfig | None = DEFAULT_VAD,
+) -> Evaluation:
     """Run ``engine`` over ``clips``.
 
     Args:
         engine: a loaded model.
         clips: labelled with the model's labels.
         advance: called once a clip.
+        vad: voice activity detection, as the runtime has it; None for none.
 
     Raises:
         DataError: no clips, or a label that the model does not have.
@@ -170,7 +178,7 @@ def evaluate(engine: Engine, clips: Sequence[Clip], advance: Callable[[], object
     if unknown or not clips:
         problem = f"label {unknown[0]!r} is not one of the model's ({', '.join(labels)})" if unknown else "no clips"
         raise DataError(f"cannot evaluate: {problem}")
-    recognizer = Recognizer(engine, keep_judged=True)
+    recognizer = Recognizer(engine, vad=vad, keep_judged=True)
     probabilities = np.full((len(clips), len(labels)), 1.0 / len(labels))
     heard = np.ones(len(clips), dtype=bool)
     windows: list[tuple[float, ...]] = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from stream_ser.cli._corpora import split_options
-from stream_ser.cli._run import provider_option
+from stream_ser.cli._run import provider_option, vad_config, vad_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,6 +46,7 @@ _CAPTION = (
     "--map", "mapping", multiple=True, metavar="LABEL=LABEL", help="What a corpus' label is, such as calm=neutral."
 )
 @provider_option
+@vad_option
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 @click.option("--record", is_flag=True, help="Write the scores into the models' cards.")
 def evaluate(
@@ -58,6 +59,7 @@ def evaluate(
     seed: int,
     mapping: tuple[str, ...],
     provider: Provider,
+    vad: bool | None,
     as_json: bool,
     record: bool,
 ) -> None:
@@ -91,6 +93,7 @@ def evaluate(
         raise DataError("--fold all: a model has one fold that it was not trained on; give its number")
     if record:
         from stream_ser.export.to_onnx import rewrite_card
+    detection = vad_config(vad)
     engines = [load(model, provider) for model in models]
     compare.check_labels(engines)
     corpora = selection.load_corpora(data, engines[0].card.labels, mapping)
@@ -102,8 +105,10 @@ def evaluate(
         for engine in engines:
             task = progress.add_task(f"{engine.path.name}: {len(clips)} clips", total=len(clips))
             # The task as a default: the loop goes on with another one.
-            result = run(engine, clips, lambda task=task: progress.advance(task))
-            measured.append(Measured(engine, result, {k: len(v) for k, v in groups.items()}, name))
+            result = run(engine, clips, lambda task=task: progress.advance(task), vad=detection)
+            measured.append(
+                Measured(engine, result, {k: len(v) for k, v in groups.items()}, name, detection is not None)
+            )
     pairs = compare.pairwise([each.result.right for each in measured])
     if as_json:
         click.echo(json.dumps(_content(measured, pairs), indent=1))
@@ -123,14 +128,16 @@ class Measured:
         result: on all clips.
         sizes: clips of each corpus, in their order.
         name: which clips they are.
+        vad: whether voice activity detection was on.
     """
 
-    def __init__(self, engine: Engine, result: Evaluation, sizes: dict[str, int], name: str) -> None:
+    def __init__(self, engine: Engine, result: Evaluation, sizes: dict[str, int], name: str, vad: bool) -> None:
         import numpy as np
 
         self.engine = engine
         self.result = result
         self.name = name
+        self.vad = vad
         self.corpora = " + ".join(sizes)
         owner = np.repeat(np.arange(len(sizes)), list(sizes.values()))
         #: The results on each corpus, where there are several.
@@ -138,7 +145,9 @@ class Measured:
 
     def protocol(self, corpora: str, result: Evaluation) -> str:
         """What was measured, on whom, and where it ran."""
-        return f"{corpora}, {self.name}, {speakers(result.clips, self.engine.card)}; ONNX, {self.engine.provider}"
+        heard = speakers(result.clips, self.engine.card)
+        how = f"ONNX, {self.engine.provider}{'' if self.vad else ', no VAD'}"
+        return f"{corpora}, {self.name}, {heard}; {how}"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
