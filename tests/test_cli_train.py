@@ -103,3 +103,10 @@ def test_an_unwritable_run_folder(call, tiny_crema_d: Path) -> None:
     code, _, err = call("train", "septr", "--data", f"crema-d={tiny_crema_d}", "--out", "taken/run", "--epochs", 1)
     assert code == 2
     assert "cannot be written" in err.splitlines()[-1]
+
+
+def test_help_shows_examples_line_by_line(call) -> None:
+    code, out, _ = call("train", "--help")
+    assert code == 0
+    assert "\n    torchrun --nproc-per-node 2 -m stream_ser train septr" in out
+    assert "\\b" not in out

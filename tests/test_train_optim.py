@@ -175,6 +175,18 @@ def test_targets_are_labels_and_votes() -> None:
         targets.training_targets(clips("d"), LABELS, 0.5)
 
 
+def test_votes_of_the_real_corpus(crema_d) -> None:
+    from stream_ser.train import corpora
+
+    corpus = corpora.load("crema-d", crema_d)
+    soft = targets.training_targets(corpus.clips, corpus.labels, 0.5)
+    np.testing.assert_allclose(soft.sum(axis=1), 1.0, atol=1e-5)
+    own = soft[np.arange(len(soft)), targets.class_indices(corpus.clips, corpus.labels)]
+    assert own.min() >= 0.5 - 1e-6
+    # Raters hear the intended emotion in the voice alone 40.9 % of the time, in all 91 actors.
+    assert 2.0 * own.mean() - 1.0 == pytest.approx(0.41, abs=0.04)
+
+
 def test_balance_evens_out_the_classes() -> None:
     some = clips("a", "a", "a", "b")
     config = TrainConfig()

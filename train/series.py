@@ -107,6 +107,7 @@ def summarize(out: Path, runs: Sequence[Member]) -> dict[str, Any]:
     return {
         "network": metrics["network"],
         "parameters": metrics["parameters"],
+        "macs": metrics["macs"],
         "labels": metrics["labels"],
         "corpora": metrics["corpora"],
         "part": part,

@@ -80,7 +80,7 @@ def train(
     tensorboard: bool,
     device: str,
 ) -> None:
-    r"""Train NETWORK and leave a run folder: configuration, metrics, predictions, plots, checkpoints.
+    """Train NETWORK and leave a run folder: configuration, metrics, predictions, plots, checkpoints.
 
     \b
     Examples:
@@ -88,7 +88,7 @@ def train(
       stream-ser train septr --data esc-50=/data/esc-50 --split folds --fold all --out runs/esc-50
       stream-ser train septr --data folder=voices --split random --init runs/first --out runs/mine
       torchrun --nproc-per-node 2 -m stream_ser train septr --data crema-d=/data/crema-d --out runs/two
-    """
+    """  # noqa: D301 - click wants the backspace itself
     from dataclasses import replace
 
     import torch
