@@ -63,7 +63,7 @@ def evaluate(
     as_json: bool,
     record: bool,
 ) -> None:
-    r"""Measure models on whole clips, through the pipeline of `stream-ser file`.
+    """Measure models on whole clips, through the pipeline of `stream-ser file`.
 
     WA is accuracy, UAR the mean recall over the classes, ECE the expected calibration error with 15 bins, also with a
     temperature that was fitted on other speakers. Several models are compared on the same clips with McNemar's test;
@@ -76,7 +76,7 @@ def evaluate(
     \b
     Example:
       stream-ser evaluate septr mine.onnx --data crema-d=/data/crema-d
-    """
+    """  # noqa: D301 - click wants the character itself
     import json
     import sys
 

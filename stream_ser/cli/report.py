@@ -27,7 +27,7 @@ _WIDTH = 150
 @click.option("--csv", "format_", flag_value="csv", help="Print CSV.")
 @click.option("--json", "format_", flag_value="json", help="Print JSON.")
 def report(paths: tuple[Path, ...], sort: str, latency: bool, png: Path | None, format_: str | None) -> None:
-    r"""Put trained runs into one table.
+    """Put trained runs into one table.
 
     RUNS are run folders, or folders that hold some; a finished series (folds, seeds) is one row of means. Runs that
     were scored on different splits are kept apart, and where speakers are in more than one part it says so.
@@ -38,7 +38,7 @@ def report(paths: tuple[Path, ...], sort: str, latency: bool, png: Path | None, 
     \b
     Example:
       stream-ser report runs --sort macs --png runs.png
-    """
+    """  # noqa: D301 - click wants the character itself
     import sys
 
     from rich.console import Console
