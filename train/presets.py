@@ -46,7 +46,7 @@ def default() -> RunConfig:
         stem_channels=(32, 32, 64, 64, 128, 128, 256, 256),
         final_norm=True,
     )
-    return RunConfig(model, features=features, window=window)
+    return RunConfig(model, TrainConfig(epochs=45), features=features, window=window)
 
 
 def patches() -> RunConfig:
