@@ -183,7 +183,7 @@ def test_the_distillation_loss_by_hand() -> None:
 
 def test_a_pupil_comes_closer_to_its_teacher(first, tiny_crema_d, tmp_path) -> None:
     """Another network, with another normalisation, learns from the teacher alone."""
-    changes = (*PATCHES, "features.normalization=level", "train.epochs=6", "train.warmup_epochs=0", "train.lr=3e-3")
+    changes = (*PATCHES, "features.normalization=sample", "train.epochs=6", "train.warmup_epochs=0", "train.lr=3e-3")
     pupil = make(tiny_crema_d, tmp_path / "pupil", *changes, "train.distill=1", teachers=[first.out])
     assert pupil.teachers is not None
     assert pupil.teachers.speakers == {"crema-d/1001", "crema-d/1002", "crema-d/1003"}
