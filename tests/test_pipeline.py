@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_ser import engine
-from stream_ser.config import FeatureConfig
+from stream_ser.config import DEFAULT_VAD, FeatureConfig, VadConfig
 from stream_ser.errors import AudioError, ModelError
 from stream_ser.events import SILENCE, Decision, Gap, Prediction
 from stream_ser.pipeline import LOWEST_DBFS, Recognizer
@@ -197,3 +197,60 @@ def test_judged_windows_are_what_the_summary_averages(model, speechlike) -> None
     forgetful = Recognizer(model)
     forgetful.push(speechlike(4.0))
     assert forgetful.judged == []
+
+
+def rain(seconds: float) -> np.ndarray:
+    return (0.1 * np.random.default_rng(0).standard_normal(round(seconds * 16_000))).astype(np.float32)
+
+
+def test_noise_is_silence_unless_voice_activity_detection_is_off(model) -> None:
+    recognizer = Recognizer(model)
+    events = events_of(recognizer, rain(3.0), [3_000])
+    assert {e.probabilities for e in events if isinstance(e, Prediction)} == {()}
+    assert [e.label for e in events if isinstance(e, Decision)] == [SILENCE]
+    assert recognizer.summary().label == SILENCE
+    credulous = Recognizer(model, vad=None)
+    events = events_of(credulous, rain(3.0), [3_000])
+    assert all(e.probabilities for e in events if isinstance(e, Prediction))
+    assert credulous.summary().label != SILENCE
+
+
+def test_noise_after_speech_ends_the_emotion(model, speechlike) -> None:
+    events = events_of(Recognizer(model), np.concatenate([speechlike(3.0, 0), 0.1 * rain(4.0)]), [1_234])
+    decisions = [e for e in events if isinstance(e, Decision)]
+    assert [d.label == SILENCE for d in decisions] == [False] * (len(decisions) - 1) + [True]
+    assert 3.0 <= decisions[-1].start / 16_000 <= 3.0 + DEFAULT_VAD.min_silence_s + 0.5
+
+
+def test_a_window_needs_enough_speech(model, speechlike) -> None:
+    samples = speechlike(3.0, 0)
+    strict = Recognizer(model, vad=VadConfig(min_voiced_s=3.5))
+    assert all(not e.probabilities for e in events_of(strict, samples, [5_000]) if isinstance(e, Prediction))
+    assert strict.summary().label == SILENCE
+
+
+def test_where_speech_is_heard_the_network_sees_the_same(model, speechlike) -> None:
+    samples = speechlike(4.0, 1)
+    with_vad = [e for e in events_of(Recognizer(model), samples, [999]) if isinstance(e, Prediction)]
+    without = [e for e in events_of(Recognizer(model, vad=None), samples, [999]) if isinstance(e, Prediction)]
+    assert len(with_vad) == len(without)
+    assert all(a == b for a, b in zip(with_vad, without, strict=True) if a.probabilities)
+    assert sum(bool(a.probabilities) for a in with_vad) > len(with_vad) / 2
+
+
+def test_a_block_may_reach_far_beyond_its_windows(model, speechlike) -> None:
+    """Speech that comes later in the same block is not known to a window that ends before it."""
+    samples = np.concatenate([rain(2.0), speechlike(3.0, 0)])
+    recognizer = Recognizer(model)
+    early = [e for e in events_of(recognizer, samples, [samples.size]) if isinstance(e, Prediction) and e.end < 32_000]
+    assert early
+    assert all(not e.probabilities for e in early)
+    # What was looked at is not kept.
+    assert len(recognizer._voices) <= 3
+
+
+def test_a_rate_without_voice_activity_detection_is_refused(tiny_onnx) -> None:
+    loaded = engine.load(tiny_onnx(features=FeatureConfig(sample_rate=22_050)), "cpu")
+    with pytest.raises(ModelError, match="22050; use --no-vad"):
+        Recognizer(loaded)
+    Recognizer(loaded, vad=None)

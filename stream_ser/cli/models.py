@@ -63,10 +63,22 @@ def describe(path: Path, card: Card) -> list[tuple[str, str]]:
         ("size", f"{card.parameters:,} parameters, {path.stat().st_size / 1e6:.2f} MB"),
         ("window", f"{window_s:.2f} s, a prediction every {hop_s:.2f} s, the first after {first_s:.2f} s"),
         ("input", f"log-mel, {features.n_mels} bands, {features.f_min:g} to {features.f_max:g} Hz"),
+        ("voice", _voice()),
         ("trained on", _trained(card)),
         ("measured", "\n".join(_measured(card)) or "not recorded"),
         ("licence", card.licence or "not recorded"),
     ]
+
+
+def _voice() -> str:
+    """What tells speech from everything else; no part of the model."""
+    from importlib.metadata import version
+
+    from stream_ser.vad import PACKAGE, available
+
+    if not available():
+        return f"no voice activity detection: {PACKAGE} is not installed"
+    return f"voice activity detection by Silero VAD ({PACKAGE} {version(PACKAGE)}), unless --no-vad"
 
 
 def _trained(card: Card) -> str:
