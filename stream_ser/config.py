@@ -150,8 +150,8 @@ class VadConfig:
     """
 
     enter: float = 0.4
-    leave: float = 0.15
-    min_speech_s: float = 0.1
+    leave: float = 0.3
+    min_speech_s: float = 0.064
     min_silence_s: float = 1.0
     min_voiced_s: float = 0.1
 
