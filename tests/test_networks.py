@@ -23,6 +23,7 @@ from stream_ser.export import to_onnx, verify  # noqa: E402
 from stream_ser.models import alexnet, ast, inputs, layers, lenet, registry, septr, tokens, vgg, vit  # noqa: E402
 from stream_ser.models.base import NetworkConfig, WindowNetwork  # noqa: E402
 from stream_ser.pipeline import Recognizer  # noqa: E402
+from stream_ser.train import pretrained  # noqa: E402
 from stream_ser.train.complexity import complexity  # noqa: E402
 
 LABELS = ("anger", "disgust", "fear", "happy", "neutral", "sad")
@@ -134,6 +135,17 @@ def exported(tmp_path_factory: pytest.TempPathFactory):
         return made[name]
 
     return export
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_weights_come_back_from_the_file(name: str, exported) -> None:
+    model, path = exported(name)
+    again = network(name)
+    for parameter in again.parameters():
+        torch.nn.init.zeros_(parameter)
+    again.load_state_dict(pretrained.read_weights(again, path), strict=False)
+    with torch.no_grad():
+        torch.testing.assert_close(again.eval()(windows()), model(windows()), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -334,3 +346,13 @@ def test_logits_are_finite_on_silence_and_extremes() -> None:
         model = network(name).eval()
         for level in (-10.0, 0.0, 10.0):
             assert np.isfinite(model(torch.full((1, N_MELS, N_FRAMES), level)).detach().numpy()).all(), name
+
+
+def test_complexity_where_batch_norm_spans_processes(tmp_path: Path) -> None:
+    """On several GPUs batch norm is joined over them, which the count's own pass cannot be."""
+    joined = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network("vgg16-2d"))
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        assert complexity(joined, N_MELS, N_FRAMES) == complexity(network("vgg16-2d"), N_MELS, N_FRAMES)
+    finally:
+        torch.distributed.destroy_process_group()

@@ -40,6 +40,10 @@ def complexity(network: nn.Module, n_mels: int, n_frames: int) -> Complexity:
     """
     parameters = sum(p.numel() for p in network.parameters())
     ghost = copy.deepcopy(network).to("meta").train()
+    for module in ghost.modules():
+        # In training, batch norm over several processes would ask them for their statistics.
+        if isinstance(module, nn.SyncBatchNorm):
+            module.eval()
     # Fused kernels hide their products from the counter: plain attention, and training mode for torch's encoder layers.
     counter = FlopCounterMode(display=False)
     with sdpa_kernel(SDPBackend.MATH), counter:
