@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from generate import voice, write_wav
 
 from stream_ser import cli, engine
 from stream_ser.audio import read_blocks
+from stream_ser.cli.evaluate import speakers
 from stream_ser.errors import AudioError, DataError
 from stream_ser.pipeline import Recognizer
 from stream_ser.train import corpora
@@ -156,6 +158,8 @@ def test_a_clip_in_which_nobody_speaks(tmp_path: Path, tiny_model: Path) -> None
     result = evaluate(engine.load(tiny_model, "cpu"), clips)
     assert (result.silent, result.heard.tolist()) == (1, [False, True])
     assert result.probabilities[0] == pytest.approx([1 / 6] * 6)
+    assert not result.right[0], "silence is no anger, though anger is the first label"
+    assert sum(map(sum, result.scores.confusion)) == 1
     assert result.owners.tolist()[:2] == [0, 1]
     apart = result.select(np.array([False, True]))
     assert (apart.silent, apart.scores.clips) == (0, 1)
@@ -176,6 +180,10 @@ def test_voice_activity_detection_can_be_left_out(call, tmp_path: Path, tiny_mod
     assert code == 0
     assert json.loads(out)["silent"] == 0
     assert "ONNX, CPUExecutionProvider, no VAD" in json.loads(out)["protocol"]
+    code, out, _ = call(*options[:-1])
+    assert code == 0
+    (row,) = (line.split() for line in out.splitlines() if line.startswith("│ anger"))
+    assert row[3::2][-3:] == ["0", "1", "0.000"], "sad, silence and recall"
 
 
 def test_it_hears_what_the_runtime_hears(tiny_crema_d: Path, tiny_model: Path) -> None:
@@ -197,6 +205,8 @@ def test_mistakes(call, data: str, folder: Path, tiny_model: Path, tmp_path: Pat
         (("--data", f"folder={folder}"), "no clip is in the validation part"),
         (("--data", data, "--map", "bliss=happy"), "no corpus has that label"),
         (("--data", data, "--split", "folds", "--fold", "all"), "give its number"),
+        (("--data", data, "--fold", "2"), "--split fixed has no folds; leave --fold and --folds away"),
+        (("--data", data, "--part", "all", "--split", "folds", "--fold", "2"), "--part all takes every clip"),
         ((), "--data CORPUS=PATH is needed"),
     ):
         code, out, err = call("evaluate", tiny_model, *arguments)
@@ -218,3 +228,10 @@ def test_every_clip_of_a_part_once(tiny_crema_d: Path) -> None:
     parts = [clips_of([corpus], part)[0]["crema-d"] for part in ("train", "validation")]
     assert set(parts[0]) | set(parts[1]) == set(clips_of([corpus], "all")[0]["crema-d"])
     assert not set(parts[0]) & set(parts[1])
+
+
+def test_nothing_is_claimed_of_unknown_speakers(tiny_model: Path) -> None:
+    card = replace(engine.load(tiny_model, "cpu").card, training={"train_speakers": ["folder/anna"]})
+    clips = [corpora.Clip(Path("a.wav"), "anger", f"folder/{name}") for name in ("bert", "unknown")]
+    assert speakers(clips[:1], card) == "1 speaker, none of them heard in training"
+    assert speakers(clips, card) == "1 known speakers and unknown ones, who may have been heard in training"

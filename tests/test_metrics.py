@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from stream_ser.train.metrics import (
+    answers,
     clip_means,
     confusion_matrix,
     cross_fitted_ece,
@@ -161,3 +162,19 @@ def test_interval_draws_speakers_not_clips() -> None:
 def test_interval_leaves_classes_out_that_were_not_drawn() -> None:
     low, high = uar_interval(one_hot([0, 1]), np.array([0, 1]), ["a", "b"]) or (0.0, 0.0)
     assert (low, high) == (1.0, 1.0)
+
+
+def test_what_nobody_said_is_wrong_whatever_the_first_class() -> None:
+    """Uniform rows are clips in which the runtime heard nobody: they once counted as the first class."""
+    probabilities = np.array([[1 / 3, 1 / 3, 1 / 3], [0.0, 1.0, 0.0], [0.0, 0.5, 0.5]])
+    truth = np.array([0, 1, 1])
+    assert answers(probabilities).tolist() == [-1, 1, 1]
+    scores = score(probabilities, truth)
+    assert (scores.wa, scores.uar) == (pytest.approx(2 / 3), 0.5)
+    assert scores.confusion == ((0, 0, 0), (0, 2, 0), (0, 0, 0))
+    assert scores.recall == (0.0, 1.0, 0.0)
+    # They claim nothing that could be calibrated.
+    assert scores.ece == ece(probabilities[1:], truth[1:])
+    assert reliability(probabilities, truth).counts.sum() == 2
+    assert uar_interval(np.full((4, 2), 0.5), np.array([0, 1, 0, 1]), ["a", "a", "b", "b"]) == (0.0, 0.0)
+    assert score(np.full((2, 2), 0.5), np.array([0, 1])).ece == 0.0

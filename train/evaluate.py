@@ -18,8 +18,8 @@ from stream_ser.events import SILENCE, Prediction
 from stream_ser.pipeline import Recognizer
 
 from .corpora import Clip, Corpus
-from .metrics import Floats, Ints, Scores, SpeakerScore, cross_fitted_ece, score, score_speakers, uar_interval
-from .selection import SplitKind, make_split
+from .metrics import Floats, Ints, Scores, SpeakerScore, answers, cross_fitted_ece, score, score_speakers, uar_interval
+from .selection import FOLDED, SplitKind, make_split
 
 #: The part that is every clip.
 ALL = "all"
@@ -35,8 +35,7 @@ class Evaluation:
         clips: what was heard.
         probabilities: ``(clips, labels)``, calibrated; the mean over the clip's windows.
         truth: ``(clips,)`` indices of the labels.
-        heard: whether the runtime heard somebody, ``(clips,)``. Other clips have uniform probabilities, and so count as
-            wrong unless chance has them right.
+        heard: whether the runtime heard somebody, ``(clips,)``. Other clips have uniform probabilities and are wrong.
         logits: of the windows by which the runtime judges, ``(windows, labels)``, up to a constant a row.
         owners: clip that each window belongs to, ``(windows,)``.
         window_ms: mean cost of features and network a window, milliseconds.
@@ -63,7 +62,7 @@ class Evaluation:
     @property
     def right(self) -> NDArray[np.bool_]:
         """Which clips the model has right, ``(clips,)``."""
-        return np.asarray(self.probabilities.argmax(axis=1) == self.truth)
+        return np.asarray(answers(self.probabilities) == self.truth)
 
     @cached_property
     def speakers(self) -> list[SpeakerScore]:
@@ -135,8 +134,11 @@ def clips_of(
         the clips of each corpus that has some, and in words what they are.
 
     Raises:
-        DataError: no clip is in that part, or the corpora cannot be split so.
+        DataError: no clip is in that part, the corpora cannot be split so, or a fold where there is none.
     """
+    if (fold is not None or folds is not None) and (part == ALL or kind not in FOLDED):
+        what = f"--part {ALL} takes every clip" if part == ALL else f"--split {kind} has no folds"
+        raise DataError(f"{what}; leave --fold and --folds away, or choose a part of --split {' or '.join(FOLDED)}")
     if part == ALL:
         return {corpus.name: corpus.clips for corpus in corpora}, "all clips"
     name = f"{part} part"

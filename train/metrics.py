@@ -20,6 +20,11 @@ def confusion_matrix(truth: Ints, predicted: Ints, classes: int) -> Ints:
     return matrix
 
 
+def answers(probabilities: Floats) -> Ints:
+    """The most probable class of each row ``(clips, classes)``; -1 where all are alike, for nothing is claimed then."""
+    return np.where(np.ptp(probabilities, axis=1) > 0.0, probabilities.argmax(axis=1), -1)
+
+
 def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
     """Softmax over the last axis of ``logits / temperature``, in float64."""
     scaled = np.asarray(logits, dtype=np.float64) / temperature
@@ -52,13 +57,18 @@ class Reliability:
     @property
     def ece(self) -> float:
         """Expected calibration error: the mean distance of confidence and accuracy over the clips."""
-        return float((self.counts * np.abs(self.accuracy - self.confidence)).sum() / self.counts.sum())
+        return float((self.counts * np.abs(self.accuracy - self.confidence)).sum() / max(self.counts.sum(), 1))
 
 
 def reliability(probabilities: Floats, truth: Ints, bins: int = 15) -> Reliability:
-    """Clips by their top probability, in bins of equal width (Naeini et al. 2015; Guo et al. 2017)."""
-    confidence = probabilities.max(axis=1)
-    correct = (probabilities.argmax(axis=1) == truth).astype(np.float64)
+    """Clips by their top probability, in bins of equal width (Naeini et al. 2015; Guo et al. 2017).
+
+    Clips of which nothing is claimed (:func:`answers`) are in none.
+    """
+    predicted = answers(probabilities)
+    claimed = predicted >= 0
+    confidence = probabilities.max(axis=1)[claimed]
+    correct = (predicted == truth)[claimed].astype(np.float64)
     index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     counts = np.bincount(index, minlength=bins)
     divisor = np.maximum(counts, 1)
@@ -86,7 +96,7 @@ class Scores:
         ece: expected calibration error, 15 bins.
         nll: mean negative log-likelihood, nats.
         recall: recall of each class.
-        confusion: rows are truth.
+        confusion: rows are truth; clips of which nothing is claimed are in no column.
     """
 
     clips: int
@@ -106,7 +116,8 @@ class Scores:
 def score(probabilities: Floats, truth: Ints) -> Scores:
     """Score ``probabilities`` ``(clips, classes)`` against ``truth`` ``(clips,)``.
 
-    Classes that do not occur in ``truth`` have no recall and are left out of UAR and F1.
+    Classes that do not occur in ``truth`` have no recall and are left out of UAR and F1. A clip of which nothing is
+    claimed (:func:`answers`) is wrong.
 
     Raises:
         ValueError: shapes that do not fit, no clips, or values that are not finite.
@@ -116,8 +127,10 @@ def score(probabilities: Floats, truth: Ints) -> Scores:
     if not np.isfinite(probabilities).all():
         raise ValueError("probabilities hold NaN or infinity")
     classes = probabilities.shape[1]
-    matrix = confusion_matrix(truth, probabilities.argmax(axis=1), classes)
-    hits, actual, claimed = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+    predicted = answers(probabilities)
+    answered = predicted >= 0
+    matrix = confusion_matrix(truth[answered], predicted[answered], classes)
+    hits, actual, claimed = matrix.diagonal(), np.bincount(truth, minlength=classes), matrix.sum(axis=0)
     present = actual > 0
     recall = np.divide(hits, actual, out=np.zeros(classes), where=present)
     f1 = np.divide(2 * hits, actual + claimed, out=np.zeros(classes), where=actual + claimed > 0)
@@ -177,7 +190,7 @@ def uar_interval(
     shape = (len(names), probabilities.shape[1])
     clips, hits = np.zeros(shape), np.zeros(shape)
     np.add.at(clips, (owner, truth), 1.0)
-    np.add.at(hits, (owner, truth), probabilities.argmax(axis=1) == truth)
+    np.add.at(hits, (owner, truth), answers(probabilities) == truth)
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(names), np.full(len(names), 1.0 / len(names)), size=draws).astype(np.float64)
     clips, hits = drawn @ clips, drawn @ hits

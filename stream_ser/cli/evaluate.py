@@ -172,7 +172,10 @@ class Measured:
 
 def speakers(clips: Sequence[Clip], card: Card) -> str:
     """How many speakers there are, and whether the model knows them from its training."""
+    from stream_ser.train.corpora import UNKNOWN_SPEAKER
+
     present = {clip.speaker for clip in clips}
+    known = {speaker for speaker in present if speaker.partition("/")[2] != UNKNOWN_SPEAKER}
     count = f"{len(present)} speaker{'s' if len(present) > 1 else ''}"
     heard = card.training.get("train_speakers")
     if not isinstance(heard, list):
@@ -180,6 +183,8 @@ def speakers(clips: Sequence[Clip], card: Card) -> str:
     seen = len(present & set(heard))
     if seen:
         return f"{count}, {seen} of them heard in training: not speaker-independent"
+    if known != present:
+        return f"{len(known)} known speakers and unknown ones, who may have been heard in training"
     return f"{count}, none of them heard in training"
 
 
@@ -271,17 +276,20 @@ def _print_classes(console: Console, labels: Sequence[str], result: Evaluation) 
     """The confusion matrix, or where it is too wide what each class is mostly taken for."""
     from rich.table import Table
 
-    rows = zip(labels, result.scores.confusion, result.scores.recall, strict=True)
+    clips = [int((result.truth == index).sum()) for index in range(len(labels))]
+    rows = zip(labels, clips, result.scores.confusion, result.scores.recall, strict=True)
     if len(labels) <= WIDEST_CONFUSION:
-        table = Table("truth", *labels, "recall", title="confusion (columns: predicted)", title_justify="left")
-        for label, row, recall in rows:
-            table.add_row(label, *map(str, row), f"{recall:.3f}")
+        heads = (*labels, "silence") if result.silent else labels
+        table = Table("truth", *heads, "recall", title="confusion (columns: predicted)", title_justify="left")
+        for label, total, row, recall in rows:
+            silent = [str(total - sum(row))] if result.silent else []
+            table.add_row(label, *map(str, row), *silent, f"{recall:.3f}")
     else:
         table = Table("class", "clips", "recall", "mostly taken for")
-        for label, row, recall in sorted(rows, key=lambda entry: entry[2]):
+        for label, total, row, recall in sorted(rows, key=lambda entry: entry[3]):
             others = [(count, other) for other, count in zip(labels, row, strict=True) if other != label and count]
             taken = ", ".join(f"{other} {count}" for count, other in sorted(others, reverse=True)[:3])
-            table.add_row(label, str(sum(row)), f"{recall:.3f}", taken)
+            table.add_row(label, str(total), f"{recall:.3f}", taken)
     for column in table.columns[1 : 3 if len(labels) > WIDEST_CONFUSION else None]:
         column.justify = "right"
     console.print(table)

@@ -173,7 +173,7 @@ class Result:
         f1: macro F1.
         ece: expected calibration error, 15 bins.
         uar_change: UAR minus that of the clean clips.
-        silent: clips in which the runtime heard nobody; their probabilities count as uniform.
+        silent: clips in which the runtime heard nobody; they count as wrong.
         clipped: share of the samples that were clipped.
     """
 
