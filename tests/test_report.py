@@ -11,9 +11,11 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
 
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from stream_ser.errors import TrainError
+from stream_ser.train import plots
 from stream_ser.train.metrics import SpeakerScore, clip_means, fit_temperature_windows, score, softmax
 from stream_ser.train.plots import plot_speakers
 from stream_ser.train.record import Epoch
@@ -115,3 +117,12 @@ def test_broken_predictions_are_named(tmp_path: Path) -> None:
     (tmp_path / "predictions.npz").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(TrainError, match=r"predictions\.npz: not readable"):
         write_report(history_of(arrays), SIX, tmp_path)
+
+
+def test_one_epoch_is_ticked_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: drawn.append(figure))
+    plots.plot_curves(history_of(write_predictions(tmp_path / "p.npz"), 1), tmp_path / "curves.png")
+    for axes in drawn[0].axes:
+        low, high = axes.get_xlim()
+        assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1.0]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stream_ser import cli
-from stream_ser.cli.report import SORTS, duration
+from stream_ser.cli.report import SORTS
 from stream_ser.errors import TrainError
 from stream_ser.train import runs
 
@@ -208,7 +209,7 @@ def test_short_numbers() -> None:
 
 
 def test_durations() -> None:
-    assert [duration(s) for s in (42.0, 600.0, 36_000.0)] == ["42 s", "10 min", "10.0 h"]
+    assert [runs.duration(s) for s in (42.0, 600.0, 36_000.0)] == ["42 s", "10 min", "10.0 h"]
 
 
 def test_what_a_run_did_not_record_is_counted_and_timed(tmp_path: Path) -> None:
@@ -237,3 +238,43 @@ def test_what_a_run_did_not_record_is_counted_and_timed(tmp_path: Path) -> None:
     assert torch.get_num_threads() == threads
     (folder / "config.json").write_text('{"network": "none"}')
     assert runs.with_macs(row).macs is None
+
+
+def test_other_classes_are_another_protocol(tmp_path: Path) -> None:
+    """The same folds with calm and surprise, and without: eight classes are not six."""
+    for name, labels, clips in (("eight", 8, 1440), ("six", 6, 1056), ("fewer", 6, 1000)):
+        run = {"labels": list(range(labels)), "history": [{"epoch": 1, "scores": scores(0.5, clips)}]}
+        write_run(tmp_path / name, 0.5, **run)
+    rows = [row for path in runs.find([tmp_path]) if (row := runs.read(path)) is not None]
+    assert {row.protocol for row in rows} == {f"crema-d, {n} classes, {FIXED}, validation part" for n in (6, 8)}
+    assert sorted(Path(row.folder).name for group in runs.arrange(rows) for row in group[:1]) == [
+        "eight",
+        "fewer",
+        "six",
+    ]
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = [tmp_path / name for name in ("a/seed-0", "b/seed-0", "b/seed-1")]
+    rows = [runs.read(write_run(folder, 0.5, finished=folder.name != "seed-1")) for folder in folders]
+    called = runs.names([row for row in rows if row is not None])
+    assert list(called.values()) == ["a/seed-0", "b/seed-0", "seed-1 (unfinished, epoch 2)"]
+    monkeypatch.chdir(folders[0])
+    row = runs.read(Path())
+    assert row is not None
+    assert runs.names([row]) == {".": "seed-0"}
+
+
+def test_the_picture_says_what_the_table_says(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    from stream_ser.train import plots
+
+    drawn: list[Figure] = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: drawn.append(figure))
+    row = runs.read(write_run(folder / "stopped", 0.6, finished=False, train_seconds=20.0))
+    assert row is not None
+    plots.plot_runs([[replace(row, latency_ms=1.25, latency_by="torch")]], tmp_path / "table.png")
+    said = [text.get_text() for axes in drawn[0].axes for text in [*axes.texts, *axes.get_yticklabels()]]
+    assert {"stopped (unfinished, epoch 2) (septr)", "20 s", "1.25 ms, torch"} <= set(said)

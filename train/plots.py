@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from .checkpoint import write_atomically
 from .metrics import Floats, Reliability, Scores, SpeakerScore
 from .record import Epoch
-from .runs import Row, short
+from .runs import Row, duration, names, short
 
 BLUE, ORANGE, GREY, FAINT, INK = "#2b6cb0", "#dd6b20", "#718096", "#e2e8f0", "#2d3748"
 PERCENT = PercentFormatter(1.0, symbol=" %")
@@ -44,8 +44,9 @@ def plot_curves(history: Sequence[Epoch], path: Path) -> None:
     figure = Figure(figsize=(11, 4))
     left, right = figure.subplots(1, 2)
     for values, colour, label in (
-        ([e.train_loss for e in history], BLUE, "training (augmented)"),
-        ([e.validation_loss for e in history], ORANGE, "validation"),
+        # Not the same measure: augmented clips, smoothed targets, and whatever else is learnt beside the classes.
+        ([e.train_loss for e in history], BLUE, "training: all that is minimised"),
+        ([e.validation_loss for e in history], ORANGE, "validation: the classes alone"),
     ):
         left.plot(epochs, values, color=colour, label=label, marker=marker)
     left.set(xlabel="epoch", ylabel="loss (nats)", title="Loss")
@@ -59,8 +60,10 @@ def plot_curves(history: Sequence[Epoch], path: Path) -> None:
     right.yaxis.set_major_formatter(PERCENT)
     for axes in (left, right):
         _tidy(axes)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.margins(x=0.02)
+        if len(epochs) == 1:
+            axes.set_xlim(epochs[0] - 0.5, epochs[0] + 0.5)
     figure.tight_layout()
     save(figure, path)
 
@@ -248,8 +251,8 @@ _COLUMNS: tuple[tuple[str, float, Callable[[Row], str]], ...] = (
     ("calibrated", 0.8, lambda r: "" if r.ece_calibrated is None else f"{r.ece_calibrated:.3f}"),
     ("parameters", 0.95, lambda r: short(r.parameters)),
     ("MACs", 0.8, lambda r: short(r.macs)),
-    ("trained", 0.8, lambda r: f"{r.train_seconds / 60:.0f} min"),
-    ("a window", 0.8, lambda r: "" if r.latency_ms is None else f"{r.latency_ms:.1f} ms"),
+    ("trained", 0.8, lambda r: duration(r.train_seconds)),
+    ("a window", 1.5, lambda r: "" if r.latency_ms is None else f"{r.latency_ms:.2f} ms, {r.latency_by}"),
 )
 
 
@@ -262,6 +265,7 @@ def plot_runs(groups: Sequence[Sequence[Row]], path: Path) -> None:
     """
     line, bars = 0.27, 3.6  # inches
     shown = [column for column in _COLUMNS if any(column[2](row) for group in groups for row in group)]
+    called = names([row for group in groups for row in group])
     heights = [line * len(group) for group in groups]
     figure = Figure(figsize=(bars, 1.0))
     top = 0.0
@@ -273,7 +277,7 @@ def plot_runs(groups: Sequence[Sequence[Row]], path: Path) -> None:
         error = [row.uar_std or 0.0 for row in group]
         axes.barh(rows, [row.uar for row in group], height=0.66, color=colour, alpha=0.9)
         axes.errorbar([r.uar for r in group], rows, xerr=error, fmt="none", ecolor=INK, elinewidth=1.2)
-        axes.set_yticks(rows, [_run_name(row) for row in group], fontsize=9)
+        axes.set_yticks(rows, [_run_name(row, called[row.folder]) for row in group], fontsize=9)
         axes.set_ylim(len(group) - 0.5, -0.5)
         axes.set_xlim(0.0, 1.0)
         axes.xaxis.set_major_formatter(PERCENT)
@@ -294,6 +298,5 @@ def plot_runs(groups: Sequence[Sequence[Row]], path: Path) -> None:
     save(figure, path)
 
 
-def _run_name(row: Row) -> str:
-    name = Path(row.folder).name
+def _run_name(row: Row, name: str) -> str:
     return name if row.network in name else f"{name} ({row.network})"

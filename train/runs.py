@@ -5,12 +5,12 @@ Reading needs no torch; only counting operations and timing a checkpoint do.
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class Row:
     Attributes:
         folder: where it lies.
         network: its name.
-        protocol: corpora, split and part: numbers of different protocols cannot be compared.
+        protocol: corpora, classes, split and part: numbers of different protocols cannot be compared.
         overlap: speakers (or takes of one recording) are in more than one part: scores are too good.
         runs: how many; above 1 the scores are means.
         seeds: of the training.
@@ -151,7 +151,7 @@ def _run(folder: Path, metrics: dict[str, Any]) -> Row | None:
     return Row(
         folder=str(folder),
         network=metrics.get("network", "septr"),
-        protocol=_protocol(metrics["corpora"], metrics["split"], part),
+        protocol=_protocol(metrics, metrics["split"], part),
         overlap=_overlaps(metrics["split"]),
         runs=1,
         seeds=(metrics["seed"],),
@@ -174,7 +174,7 @@ def _series(folder: Path, summary: dict[str, Any]) -> Row:
     return Row(
         folder=str(folder),
         network=summary["network"],
-        protocol=_protocol(summary["corpora"], split, part),
+        protocol=_protocol(summary, split, part),
         overlap=any(_overlaps(run["split"]) for run in runs),
         runs=len(runs),
         seeds=tuple(summary["seeds"]),
@@ -190,8 +190,9 @@ def _series(folder: Path, summary: dict[str, Any]) -> Row:
     )
 
 
-def _protocol(corpora: dict[str, int], split: str, part: str) -> str:
-    return f"{' + '.join(corpora)}, {split}, {part} part"
+def _protocol(about: dict[str, Any], split: str, part: str) -> str:
+    classes = [f"{len(about['labels'])} classes"] if "labels" in about else []
+    return ", ".join([" + ".join(about["corpora"]), *classes, split, f"{part} part"])
 
 
 def _overlaps(split: str) -> bool:
@@ -207,11 +208,18 @@ def _calibrated(folder: Path, part: str) -> float | None:
 
 
 def arrange(rows: Sequence[Row], sort: str = "uar") -> list[list[Row]]:
-    """Rows of the same protocol together, each group sorted, the largest group first; what is not known comes last."""
+    """Rows of the same protocol and number of clips together, the largest group first, those with an overlap last.
+
+    Each group is sorted; what is not known comes last.
+    """
+
+    def clips(row: Row) -> tuple[str, int]:
+        return row.protocol, row.clips
+
     value, more_is_better = SORTS[sort]
     known = sorted((row for row in rows if value(row) is not None), key=value, reverse=more_is_better)
     ordered = [*known, *(row for row in rows if value(row) is None)]
-    groups = [list(group) for _, group in groupby(sorted(ordered, key=lambda r: r.protocol), lambda r: r.protocol)]
+    groups = [list(group) for _, group in itertools.groupby(sorted(ordered, key=clips), clips)]
     return sorted(groups, key=lambda group: (group[0].overlap, -len(group)))
 
 
@@ -223,6 +231,26 @@ def short(number: int | None) -> str:
         if number >= 0.9995 * size:
             return f"{number / size:#.3g}".rstrip(".") + f" {letter}"
     return str(number)
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def names(rows: Sequence[Row]) -> dict[str, str]:
+    """What each folder is called in a table: its name, and the parents that tell it from others; and how far it is."""
+    parts = {row.folder: Path(row.folder).resolve().parts for row in rows}
+    found = {}
+    for row in rows:
+        own = parts[row.folder]
+        depth = 1
+        while any(other != own and other[-depth:] == own[-depth:] for other in parts.values()):
+            depth += 1
+        found[row.folder] = "/".join(own[-depth:]) + ("" if row.finished else f" (unfinished, epoch {row.epochs})")
+    return found
 
 
 def first_member(folder: Path) -> Path:

@@ -90,10 +90,11 @@ def _print_data(groups: Sequence[Sequence[Row]], format_: str) -> None:
 
 def columns(rows: Sequence[Row]) -> dict[str, Callable[[Row], str]]:
     """Heading and text of each column that any of ``rows`` fills."""
-    from stream_ser.train.runs import short
+    from stream_ser.train.runs import duration, names, short
 
+    called = names(rows)
     found: dict[str, Callable[[Row], str]] = {
-        "run": lambda r: Path(r.folder).name + ("" if r.finished else f" (unfinished, epoch {r.epochs})"),
+        "run": lambda r: called[r.folder],
         "network": lambda r: r.network,
         "parameters": lambda r: short(r.parameters),
         "MACs": lambda r: short(r.macs) or "-",
@@ -109,13 +110,6 @@ def columns(rows: Sequence[Row]) -> dict[str, Callable[[Row], str]]:
     if any(row.latency_ms is not None for row in rows):
         found["latency"] = lambda r: "-" if r.latency_ms is None else f"{r.latency_ms:.2f} ms, {r.latency_by}"
     return found
-
-
-def duration(seconds: float) -> str:
-    """A length of time for people."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _print(console: Console, groups: Sequence[Sequence[Row]]) -> None:
