@@ -41,6 +41,15 @@ def _checked(kind: type[Part], values: dict[str, Any]) -> Part:
     return kind(**values)
 
 
+#: What JSON must give for the fields that are not parts of their own.
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("labels", "mean", "std"), list),
+    **dict.fromkeys(("training", "results"), dict),
+    **dict.fromkeys(("name", "licence"), str),
+    "parameters": int,
+}
+
+
 @dataclass(frozen=True)
 class Card:
     """A model's card.
@@ -118,6 +127,9 @@ class Card:
                 "reads; update stream-ser or export the model with this version"
             )
         try:
+            for name, wanted in _KINDS.items():
+                if name in content and not isinstance(content[name], wanted):
+                    raise TypeError(f"{name} is {content[name]!r}, expected {wanted.__name__}")
             features = dict(content.pop("features"))
             feature_kind = features.pop("kind", None)
             if feature_kind != "log-mel":

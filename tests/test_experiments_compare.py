@@ -152,6 +152,9 @@ def test_dry_run_prints_and_leaves_nothing(plan: Path, tmp_path: Path) -> None:
         ('{"runs": [{"name": "../a", "network": "septr", "data": ["crema-d"]}]}', "not that of a folder"),
         ('{"runs": [{"name": "a", "network": "septr", "data": ["crema-d"], "split": "x"}]}', "unknown split 'x'"),
         ('{"runs": [{"name": "a", "network": "septr"}]}', "data"),
+        ('{"runs": [{"name": "a", "network": "resnet", "data": ["crema-d"]}]}', "unknown network 'resnet'"),
+        ('{"runs": [{"name": "a", "network": "septr", "data": ["crema-d"], "seeds": 3}]}', "needs a list"),
+        ('{"runs": [{"name": "a", "network": "septr", "data": ["crema-d"], "set": "a.b=1"}]}', "set must be a list"),
         (
             '{"all": {"network": "septr", "data": ["crema-d"]}, "runs": [{"name": "a"}, {"name": "a"}]}',
             "two runs are called a",

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from generate import write_crema_d, write_wav
 
-from stream_ser.errors import DataError, TrainError
+from stream_ser.errors import DataError, OutputError, TrainError
 from stream_ser.train import corpora
 from stream_ser.train.corpora import Clip
 from stream_ser.train.experiments import controls, functionals
@@ -45,12 +45,12 @@ def test_separable_classes_are_separated(blobs: tuple[controls.Features, list[Cl
     assert control.cost in controls.GRID
     assert control.searched[control.cost] == max(control.searched.values())
     control.save(tmp_path / "predictions.npz")
-    assert control.against(tmp_path / "predictions.npz") == {"control_only_right": 0, "run_only_right": 0, "p": 1.0}
-    with pytest.raises(DataError, match="not the predictions of a run"):
-        control.against(tmp_path / "nothing.npz")
-    other = controls.Control(clips[:2], control.truth[:2], control.predicted[:2], control.labels, 1.0, {})
+    right = controls.right_of(tmp_path / "predictions.npz", control.clips)
+    assert control.against(right) == {"control_only_right": 0, "run_only_right": 0, "p": 1.0}
+    backwards = controls.right_of(tmp_path / "predictions.npz", control.clips[::-1])
+    assert backwards.tolist() == right[::-1].tolist()
     with pytest.raises(DataError, match="one split"):
-        other.against(tmp_path / "predictions.npz")
+        controls.right_of(tmp_path / "predictions.npz", clips[:2])
 
 
 def test_measured_clips_do_not_change_the_fit(blobs: tuple[controls.Features, list[Clip]]) -> None:
@@ -149,3 +149,24 @@ def test_a_missing_corpus_is_one_line(tmp_path: Path) -> None:
     done = CliRunner().invoke(controls.main, args)
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     assert "/no/such/folder: no such folder" in done.stderr
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 and no more", b"\x93NUMPY"])
+def test_what_is_no_predictions_is_said_before_any_work(
+    tmp_path: Path, tiny_crema_d: Path, content: bytes | None
+) -> None:
+    pytest.importorskip("sklearn")
+    wrong = tmp_path / "predictions.npz"
+    if content is not None:
+        wrong.write_bytes(content)
+    args = ["--data", f"crema-d={tiny_crema_d}", "--cache", str(tmp_path / "cache"), "--against", str(wrong)]
+    done = CliRunner().invoke(controls.main, [*args, "--out", str(tmp_path / "c.json")])
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "not the predictions of a run" in done.stderr
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="choose another --cache"):
+        functionals.functionals([], "eGeMAPSv02", tmp_path / "file")

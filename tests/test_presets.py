@@ -104,6 +104,8 @@ def test_changes_are_typed() -> None:
         ("model.image=8x8", "16 or more"),
         ("model.order=time", "unknown field 'order'; model has n_mels"),
         ("model.hidden=120.5,84", "expected a value like"),
+        ("model.n_mels=40", "model.n_mels 40 is not features.n_mels 64; set features.n_mels alone"),
+        ("model.n_frames=100", "set window.frames alone"),
     ],
 )
 def test_changes_that_make_no_sense(change: str, message: str) -> None:

@@ -232,6 +232,9 @@ def apply(config: RunConfig, changes: Iterable[str], source: str = "--set") -> R
         mel_filterbank(config.features)
         # The network's input size follows the features and the window.
         size = {"n_mels": config.features.n_mels, "n_frames": config.window.frames}
+        for name, source_of in (("n_mels", "features.n_mels"), ("n_frames", "window.frames")):
+            if model.get(name, size[name]) != size[name]:
+                raise ValueError(f"model.{name} {model[name]} is not {source_of} {size[name]}; set {source_of} alone")
         return replace(config, model=replace(config.model, **{**model, **size}))
     except ValueError as error:
         raise TrainError(f"{source}: {error}") from None

@@ -23,6 +23,7 @@ from typing import Any
 import click
 
 from stream_ser.errors import TrainError
+from stream_ser.models.registry import NETWORKS
 from stream_ser.train.checkpoint import CHECKPOINT
 from stream_ser.train.corpora import CORPORA
 from stream_ser.train.selection import SPLITS, SplitKind
@@ -65,8 +66,10 @@ class Run:
             raise ValueError(f"name {self.name!r} is not that of a folder")
         if unknown := set(self.data) - CORPORA.keys():
             raise ValueError(f"{self.name}: unknown corpus {min(unknown)!r}; known: {', '.join(sorted(CORPORA))}")
-        if not self.data or not self.seeds:
-            raise ValueError(f"{self.name}: needs one or more of data and of seeds")
+        if not self.data or not isinstance(self.seeds, tuple) or not self.seeds:
+            raise ValueError(f"{self.name}: needs a list of one or more, of data and of seeds")
+        if self.network not in NETWORKS:
+            raise ValueError(f"{self.name}: unknown network {self.network!r}; known: {', '.join(NETWORKS)}")
         if self.split not in SPLITS:
             raise ValueError(f"{self.name}: unknown split {self.split!r}; known: {', '.join(SPLITS)}")
 
@@ -116,7 +119,10 @@ def _run(common: dict[str, Any], own: dict[str, Any]) -> Run:
     if unknown := values.keys() - known:
         raise ValueError(f"a run has no field {min(unknown)!r}; it has {', '.join(sorted(known))}")
     values.pop("set", None)
-    values["changes"] = [*common.get("set", ()), *own.get("set", ())]
+    changes = [common.get("set", []), own.get("set", [])]
+    if not all(isinstance(part, list) for part in changes):
+        raise ValueError("set must be a list of SECTION.FIELD=VALUE")
+    values["changes"] = [*changes[0], *changes[1]]
     arguments: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     return Run(**arguments)
 

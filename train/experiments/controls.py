@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+import zipfile
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -146,24 +147,27 @@ class Control:
             labels=np.asarray(self.labels),
         )
 
-    def against(self, path: Path) -> dict[str, Any]:
-        """McNemar's test against the predictions of a run on the same clips.
-
-        Raises:
-            DataError: not such a file, or other clips.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as run:
-                right = dict(
-                    zip(run["stems"].tolist(), run["probabilities"].argmax(axis=1) == run["truth"], strict=True)
-                )
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{path}: not the predictions of a run ({type(error).__name__}: {error})") from None
-        stems = [clip.path.stem for clip in self.clips]
-        if right.keys() != set(stems) or len(right) != len(stems):
-            raise DataError(f"{path}: not on the clips of this split; compare runs of one split")
-        test = mcnemar(self.predicted == self.truth, np.asarray([right[stem] for stem in stems]))
+    def against(self, right: NDArray[np.bool_]) -> dict[str, Any]:
+        """McNemar's test against a run, given what it has right of the same clips, ``(clips,)``."""
+        test = mcnemar(self.predicted == self.truth, right)
         return {"control_only_right": test.first_only, "run_only_right": test.second_only, "p": test.p}
+
+
+def right_of(path: Path, clips: Sequence[Clip]) -> NDArray[np.bool_]:
+    """Which of ``clips`` a run has right, ``(clips,)``, by the predictions that it left.
+
+    Raises:
+        DataError: not such a file, or other clips.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as run:
+            right = dict(zip(run["stems"].tolist(), run["probabilities"].argmax(axis=1) == run["truth"], strict=True))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not the predictions of a run ({type(error).__name__}: {error})") from None
+    stems = [clip.path.stem for clip in clips]
+    if right.keys() != set(stems) or len(right) != len(stems):
+        raise DataError(f"{path}: not on the clips of this split; compare runs of one split")
+    return np.asarray([right[stem] for stem in stems])
 
 
 def fit(features: Features, clips: Sequence[Clip], train: int, labels: tuple[str, ...]) -> Control:
@@ -222,6 +226,8 @@ def main(
         f"{' + '.join(corpus.name for corpus in corpora)}, {parts.name}, {'test' if parts.test else 'validation'} part"
     )
     content: dict[str, Any] = {"protocol": name, "scikit_learn": sklearn.__version__, "labels": labels, "controls": {}}
+    # Before the hours of work: a mistake in a path shows at once.
+    runs = {str(path): right_of(path, measured) for path in against}
     rows = []
     for feature_set in sets:
         started = time.monotonic()
@@ -236,7 +242,7 @@ def main(
             "missing": int(np.isnan(features).sum()),
             "extraction_s": round(extracted - started, 1),
             "svm_s": round(time.monotonic() - extracted, 1),
-            "mcnemar": {str(path): control.against(path) for path in against},
+            "mcnemar": {path: control.against(right) for path, right in runs.items()},
         }
         write_json(out, content)
         scores = control.scores

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stream_ser.audio import read_blocks
 from stream_ser.config import SAMPLE_RATE_HZ
-from stream_ser.errors import DataError, TrainError
+from stream_ser.errors import DataError, OutputError, TrainError
 from stream_ser.train.corpora import Clip
 
 #: Name of a set and the length of its vectors.
@@ -55,11 +55,15 @@ def functionals(
         TrainError: opensmile is not installed, or an unknown set.
         AudioError: a clip that cannot be decoded.
         DataError: a clip without samples.
+        OutputError: ``cache`` cannot be written.
     """
     if feature_set not in FEATURE_SETS:
         raise TrainError(f"unknown feature set {feature_set!r}; known: {', '.join(FEATURE_SETS)}")
     folder = cache / feature_set
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror}); choose another --cache") from None
     work = functools.partial(_vector, feature_set=feature_set, folder=folder)
     paths = [clip.path for clip in clips]
     values = np.empty((len(clips), FEATURE_SETS[feature_set]), dtype=np.float32)
