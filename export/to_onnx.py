@@ -26,6 +26,7 @@ from stream_ser.errors import OutputError, TrainError
 from stream_ser.train.checkpoint import BEST, CHECKPOINT, WINDOWS, read_checkpoint, trained_network
 from stream_ser.train.complexity import complexity
 from stream_ser.train.normalize import normalize
+from stream_ser.train.pretrained import note_weights
 from stream_ser.train.recipe import RunConfig
 
 from .verify import TOLERANCE, largest_difference
@@ -222,6 +223,7 @@ def write_onnx(network: nn.Module, card: Card, path: Path) -> None:
         )
     assert program is not None
     model = program.model_proto
+    note_weights(model, network.state_dict())
     write_card(model, card)
     onnx.checker.check_model(model)
     onnx.save_model(model, str(path), save_as_external_data=False)

@@ -87,12 +87,10 @@ def _as(network: str, state: dict) -> dict:
     return presets.preset(network, "default").as_dict()
 
 
-def test_a_run_is_found_and_onnx_is_refused(first, tmp_path) -> None:
+def test_a_run_is_found_by_its_folder(first, tmp_path) -> None:
     assert finetune.read_run(first.out)["labels"] == list(LABELS)
     with pytest.raises(TrainError, match="no such checkpoint"):
         finetune.read_run(tmp_path)
-    with pytest.raises(TrainError, match="give the checkpoint or run folder"):
-        finetune.read_run(tmp_path / "septr.onnx")
 
 
 def test_a_frozen_body_stays_as_it_was(first, state, tiny_crema_d, tmp_path) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from stream_ser.engine import bundled, find_model
 from stream_ser.errors import TrainError
 
 from .checkpoint import CHECKPOINT, read_checkpoint
 from .optim import HEAD
+from .pretrained import read_onnx
 from .recipe import RunConfig
 
 #: Where the averaged weights of the network stand in a checkpoint.
@@ -21,13 +23,14 @@ AVERAGED = "module.network."
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """The checkpoint at ``path``, or of the run folder ``path``.
+    """The checkpoint at ``path``, or of the run folder ``path``, or what an exported or bundled model has of one.
 
     Raises:
         TrainError: none there, unreadable, or not one of ours.
+        ModelError: an ONNX file that the runtime refuses.
     """
-    if path.suffix == ".onnx":
-        raise TrainError(f"{path}: an ONNX file cannot be trained on; give the checkpoint or run folder it came from")
+    if path.suffix == ".onnx" or (not path.exists() and str(path) in {model.stem for model in bundled()}):
+        return read_onnx(find_model(path))
     return read_checkpoint(path / CHECKPOINT if path.is_dir() else path)
 
 

@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 @click.option(
     "--init",
     type=click.Path(path_type=Path),
-    metavar="RUN",
-    help="Start from the weights of this run folder or checkpoint, whose network, features and window are kept. Where "
-    "the labels differ, the last layer is new. See train.body_lr.",
+    metavar="MODEL",
+    help="Start from the weights of this run folder, checkpoint, ONNX file or bundled model, whose network, features "
+    "and window are kept. Where the labels differ, the last layer is new. See train.body_lr.",
 )
 @click.option(
     "--teacher",
     "teachers",
     multiple=True,
     type=click.Path(path_type=Path),
-    metavar="RUN",
-    help="Learn from this run's network too (distillation); several are averaged. See train.distill.",
+    metavar="MODEL",
+    help="Learn from this model too (distillation); several are averaged. See train.distill.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training part, at most.")
 @click.option("--batch-size", type=click.IntRange(min=2), help="Windows a step, over all processes.")
