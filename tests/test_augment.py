@@ -1,4 +1,6 @@
 import itertools
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -122,6 +124,21 @@ def test_training_batches_hang_on_the_seed(speechlike) -> None:
     assert not torch.equal(first[0][0], other[0][0])
     # Class indices become one-hot targets, each clip once an epoch.
     torch.testing.assert_close(torch.cat([y for _, y in first]).sum(dim=0), torch.ones(6))
+
+
+def test_an_epoch_that_is_left_leaves_no_thread() -> None:
+    def left() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "training-windows"]
+
+    before = left()
+    data = windows([np.full(8_000, 1_000, np.int16)] * 3, np.arange(3), batch_size=1)
+    epoch = data.epoch((0,))
+    next(epoch)
+    time.sleep(0.2)  # the other two batches fill the queue
+    epoch.close()
+    for thread in set(left()) - set(before):
+        thread.join(2.0)
+        assert not thread.is_alive()
 
 
 def test_evaluation_windows_are_those_of_the_runtime(speechlike, tiny_model) -> None:
@@ -324,6 +341,11 @@ def test_folders_without_sounds_are_refused(tmp_path) -> None:
         load(AugmentConfig(noise_folder=str(tmp_path)), 16_000)
     with pytest.raises(DataError, match="are silent"):
         load(AugmentConfig(reverb_folder=str(tmp_path)), 16_000)
+    with pytest.raises(DataError, match=r"augment\.noise_folder: '/\*' is no pattern of file names"):
+        load(AugmentConfig(noise_folder=str(tmp_path), noise_files="/*"), 16_000)
+    (tmp_path / "silence.wav").rename(tmp_path / "._silence.wav")
+    with pytest.raises(DataError, match=r"no \.wav"):
+        load(AugmentConfig(noise_folder=str(tmp_path)), 16_000)
     # What is switched off is not read.
     assert load(AugmentConfig(noise_folder="nowhere", noise_p=0.0), 16_000) == augment.Sounds()
 

@@ -127,6 +127,20 @@ def test_mistakes_are_2(arguments, call):
     one_line(err)
 
 
+def test_a_mistake_is_named_as_it_was_typed(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "error: 'dreams=x': unknown corpus 'dreams'; known: an4, " in call("data", "check", "dreams=x")[2]
+    assert "error: 'crema-d': expected CORPUS=PATH, such as" in call("data", "check", "crema-d")[2]
+
+
+def test_two_folders_are_told_apart(call, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name / "happy").mkdir(parents=True)
+        write_wav(tmp_path / name / "happy" / "x.wav", voice(0.5, ord(name)))
+    out = call("data", "check", f"folder={tmp_path / 'a'}", f"folder={tmp_path / 'b'}")[1]
+    assert {"folder", "folder-2"} <= set(out.split())
+
+
 def test_data_alone_says_what_there_is(call):
     code, out, err = call("data")
     assert (code, err) == (0, "")

@@ -107,6 +107,12 @@ def test_data_options(options: list[str], message: str) -> None:
         corpora.parse_data_option(options)
 
 
+def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert corpora.parse_data_option(["crema-d=~/data"]) == [("crema-d", tmp_path / "data")]
+
+
 def test_speaker_split_is_seeded_and_disjoint(tiny_crema_d) -> None:
     corpus = corpora.load("crema-d", tiny_crema_d)
     first, again, other = (splits.by_speaker([corpus], seed, 0.4) for seed in (1, 1, 2))
@@ -118,7 +124,7 @@ def test_speaker_split_is_seeded_and_disjoint(tiny_crema_d) -> None:
 
 def test_a_shared_speaker_is_refused(tiny_crema_d) -> None:
     clips = corpora.load("crema-d", tiny_crema_d).clips
-    with pytest.raises(DataError, match="is in both parts"):
+    with pytest.raises(DataError, match="is in two parts"):
         splits.check_disjoint(clips[:6], clips[5:])
     with pytest.raises(DataError, match="both are needed"):
         splits.check_disjoint(clips, ())

@@ -344,6 +344,7 @@ def test_a_manifest(tmp_path) -> None:
         ("path,label,split\nb.ogg,calm,train\nd.ogg,calm,\n", "fill all of them or none"),
         ("path,label,fold\nb.ogg,calm,one\n", "fold 'one'"),
         ("path,label\nb.ogg,café\n", "no CSV in UTF-8"),
+        ("path,label,text\nb.ogg,calm,No, thanks\n", "line 2: 4 fields for 3 columns; put a field with a comma in"),
     ],
 )
 def test_a_broken_manifest_is_refused(tmp_path, text: str, message: str) -> None:
@@ -353,6 +354,64 @@ def test_a_broken_manifest_is_refused(tmp_path, text: str, message: str) -> None
         corpora.load("csv", tmp_path / "m.csv")
 
 
-def test_a_manifest_is_a_file(tmp_path) -> None:
+def test_a_manifest_is_a_file_and_a_corpus_a_folder(tmp_path) -> None:
     with pytest.raises(DataError, match="no such file; expected a CSV manifest"):
+        corpora.load("csv", tmp_path / "m.csv")
+    with pytest.raises(DataError, match="a folder; expected a CSV manifest"):
         corpora.load("csv", tmp_path)
+    with pytest.raises(DataError, match=r"a\.wav: a file; expected a folder of label sub-folders"):
+        corpora.load("folder", tree(tmp_path, ["a.wav"]) / "a.wav")
+
+
+def test_blanks_around_a_manifests_fields_make_no_second_label(tmp_path) -> None:
+    tree(tmp_path, ["a.ogg", "b.ogg"])
+    (tmp_path / "m.csv").write_text("path, label ,speaker\na.ogg,calm, Ann\n\nb.ogg,calm ,Ann\n")
+    corpus = corpora.load("csv", tmp_path / "m.csv")
+    assert corpus.labels == ("calm",)
+    assert {clip.speaker for clip in corpus.clips} == {"csv/Ann"}
+
+
+def test_a_manifests_empty_lines_are_counted(tmp_path) -> None:
+    tree(tmp_path, ["a.ogg"])
+    (tmp_path / "m.csv").write_text("path,label\na.ogg,calm\n\n\nb.ogg,calm\n")
+    with pytest.raises(DataError, match="line 5 names it"):
+        corpora.load("csv", tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize("name", ["val", "dev", "Valid", "validation"])
+def test_a_folder_of_parts_by_other_names_is_no_folder_of_labels(tmp_path, name: str) -> None:
+    corpus = corpora.load("folder", tree(tmp_path, ["Train/happy/a.wav", f"{name}/sad/b.wav"]))
+    assert corpus.labels == ("happy", "sad")
+    assert {(c.label, c.speaker, c.part) for c in corpus.clips} == {
+        ("happy", "folder/unknown", "train"),
+        ("sad", "folder/unknown", "validation"),
+    }
+
+
+def test_a_folder_with_an_audio_name_is_no_clip(tmp_path) -> None:
+    tree(tmp_path, ["happy/a.wav", "happy/b.wav/c.flac"])
+    assert {clip.path.name for clip in corpora.load("folder", tmp_path).clips} == {"a.wav", "c.flac"}
+
+
+#: The first lines of the table in CREMA-D's archive, in which the numbers' column has no name.
+OFFICIAL_VOTES = """"","A","D","F","H","N","S","fileName","numResponses","agreement","emoVote","meanEmoResp"
+"100062",6,2,0,0,1,1,"1001_DFA_ANG_XX",10,0.6,"A",54.4
+"200062",8,2,0,0,0,0,"1001_DFA_ANG_XX",10,0.8,"A",54.4
+"""
+
+
+@pytest.mark.parametrize("place", ["tabulatedVotes.csv", "processedResults/tabulatedVotes.csv"])
+def test_the_official_table_of_votes(tmp_path, place: str) -> None:
+    tree(tmp_path, ["AudioWAV/1001_DFA_ANG_XX.wav", place])
+    (tmp_path / place).write_text(OFFICIAL_VOTES)
+    (clip,) = corpora.load("crema-d", tmp_path).clips
+    assert clip.votes == (0.6, 0.2, 0.0, 0.0, 0.1, 0.1)
+    assert corpora.load("crema-d", tmp_path, "face").clips[0].votes == (0.8, 0.2, 0.0, 0.0, 0.0, 0.0)
+    (tmp_path / place).write_text(OFFICIAL_VOTES.replace("200062", "V62"))
+    with pytest.raises(DataError, match="line 3: row number 'V62' does not begin with 1"):
+        corpora.load("crema-d", tmp_path)
+
+
+def test_librispeech_tells_the_part_of_the_working_folder(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tree(tmp_path / "dev-clean", ["84/121123/84-121123-0000.flac"]))
+    assert corpora.load("librispeech", Path()).clips[0].part == "validation"

@@ -72,6 +72,20 @@ def test_two_folders_have_names_and_speakers_of_their_own(tmp_path) -> None:
         selection.load_corpora([f"folder={folders[0]}"] * 2)
 
 
+def test_a_recording_in_two_corpora_is_refused(tmp_path, monkeypatch) -> None:
+    # Under two names a speaker would come into the training and into the validation part.
+    folder = tree(tmp_path / "own", ["cat/Ann/a.wav", "dog/Ben/b.wav"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"a\.wav: is in folder and in folder-2; keep it in one place"):
+        selection.load_corpora(["folder=own", f"folder={folder}"])
+    (tmp_path / "m.csv").write_text("path,label\nown/cat/Ann/a.wav,cat\n")
+    with pytest.raises(DataError, match="is in folder and in csv"):
+        selection.load_corpora(["folder=own", "csv=m.csv"])
+    (tmp_path / "m.csv").write_text("path,label\nown/dog/Ben/b.wav,cat\nown/../own/dog/Ben/b.wav,dog\n")
+    with pytest.raises(DataError, match="is in csv and in csv"):
+        selection.load_corpora(["csv=m.csv"])
+
+
 def test_votes_follow_the_labels() -> None:
     clips = (
         Clip(Path("a.wav"), "a", "s", votes=(0.5, 0.25, 0.25)),

@@ -140,7 +140,27 @@ def test_official_folds_that_share_a_recording_say_so() -> None:
     corpus = corpus_of("c", [1] * 9, fold_size=3)
     moved = replace(corpus.clips[0], speaker=corpus.clips[-1].speaker)
     corpus = replace(corpus, clips=(moved, *corpus.clips[1:]))
-    assert "1 speakers or recordings in both" in splits.fold([corpus], 1, 0).name
+    split = splits.fold([corpus], 1, 0)
+    assert "1 speakers or recordings in both" in split.name
+    assert split.overlap
+
+
+def test_a_fixed_list_of_clips_without_speakers_is_used_and_labelled() -> None:
+    # A manifest with a split and no speakers, or a folder of parts, could not be trained on at all.
+    named = corpus_of("csv", [2] * 4)
+    clips = tuple(
+        replace(clip, speaker="csv/unknown") if index % 3 == 0 else clip for index, clip in enumerate(named.clips)
+    )
+    corpus = replace(named, clips=clips)
+    split = splits.fixed([corpus])
+    check_complete(split, [corpus])
+    assert split.overlap
+    assert {clip.part for clip in split.train} == {"train"}
+    assert split.name == "fixed list, clips of unknown speakers: speakers overlap"
+    known = replace(clips[-1], speaker=clips[1].speaker)
+    with pytest.raises(DataError, match="csv/0 is in two parts"):
+        splits.fixed([replace(corpus, clips=(*clips[:-1], known))])
+    assert not splits.fixed([replace(corpus, clips=clips[1:3] + clips[4:6])]).overlap
 
 
 def test_an_official_test_part_stays_one() -> None:
@@ -166,5 +186,5 @@ def test_what_a_corpus_cannot_give_is_refused() -> None:
     with pytest.raises(DataError, match="few has no fixed list"):
         splits.fixed([bare])
     other = replace(few, clips=(*few.clips[:-1], replace(few.clips[-1], speaker="few/0")))
-    with pytest.raises(DataError, match="few/0 is in both parts"):
+    with pytest.raises(DataError, match="few/0 is in two parts"):
         splits.fixed([other])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -181,20 +182,21 @@ class TrainingWindows:
         ready: queue.Queue[tuple[torch.Tensor, torch.Tensor] | BaseException | None] = queue.Queue(maxsize=2)
         stop = threading.Event()
 
+        def put(item: tuple[torch.Tensor, torch.Tensor] | BaseException | None) -> None:
+            """Wait for a place, unless nobody takes anything any more."""
+            while not stop.is_set():
+                with contextlib.suppress(queue.Full):
+                    return ready.put(item, timeout=0.1)
+
         def produce() -> None:
             try:
                 for batch in self._batches(seed):
-                    while not stop.is_set():
-                        try:
-                            ready.put(batch, timeout=0.1)
-                            break
-                        except queue.Full:
-                            continue
+                    put(batch)
                     if stop.is_set():
                         return
-                ready.put(None)
+                put(None)
             except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
-                ready.put(error)
+                put(error)
 
         threading.Thread(target=produce, name="training-windows", daemon=True).start()
         try:

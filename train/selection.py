@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Literal, get_args
 from stream_ser.errors import DataError
 
 from . import splits
-from .corpora import EMOTIONS, NO_LABEL, Corpus, Modality, load, parse_data_option
+from .corpora import EMOTIONS, NO_LABEL, OWN, Corpus, Modality, load, parse_data_option
 
 #: ``auto``: the corpora's own labels where all have the same, else the common ones.
 LabelSet = Literal["auto", "own", "common"]
@@ -66,10 +67,12 @@ def load_corpora(
         votes: see :func:`stream_ser.train.corpora.load`.
 
     Raises:
-        DataError: an option that cannot be read, a corpus that cannot be loaded, or a label that has no place.
+        DataError: an option that cannot be read, a corpus that cannot be loaded, a recording that is given twice, or
+            a label that has no place.
     """
     wishes = parse_map_option(mapping)
-    corpora = _with_names_of_their_own([load(name, path, votes) for name, path in parse_data_option(data)])
+    corpora = name_apart([load(name, path, votes) for name, path in parse_data_option(data)])
+    _refuse_shared_files(corpora)
     known = {label for corpus in corpora for label in corpus.labels}
     if unknown := sorted(wishes.keys() - known):
         raise DataError(f"--map {unknown[0]}: no corpus has that label; there are {', '.join(sorted(known))}")
@@ -141,8 +144,8 @@ def make_split(
     return splits.random_clips(corpora, seed, "70/15/15" if kind == "random" else "70/30")
 
 
-def _with_names_of_their_own(corpora: Sequence[Corpus]) -> list[Corpus]:
-    """The second ``folder`` is ``folder-2``, and so are its speakers."""
+def name_apart(corpora: Sequence[Corpus]) -> list[Corpus]:
+    """Give every corpus a name of its own: the second ``folder`` is ``folder-2``, and so are its speakers."""
     named: list[Corpus] = []
     seen: Counter[str] = Counter()
     for corpus in corpora:
@@ -153,6 +156,20 @@ def _with_names_of_their_own(corpora: Sequence[Corpus]) -> list[Corpus]:
             corpus = replace(corpus, name=name, clips=tuple(clips))
         named.append(corpus)
     return named
+
+
+def _refuse_shared_files(corpora: Sequence[Corpus]) -> None:
+    """Refuse a file that is there under two paths: a split would take it for recordings of two speakers."""
+    # The layouts of two known corpora have no file name in common.
+    if not any(corpus.name.partition("-")[0] in OWN for corpus in corpora):
+        return
+    seen: dict[str, str] = {}
+    for corpus in corpora:
+        for clip in corpus.clips:
+            file = os.path.realpath(clip.path)
+            if file in seen:
+                raise DataError(f"{clip.path}: is in {seen[file]} and in {corpus.name}; keep it in one place")
+            seen[file] = corpus.name
 
 
 def _place(corpus: Corpus, label: str, labels: Sequence[str], mapping: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from stream_ser.errors import DataError
 
-from .corpora import Clip, Corpus
+from .corpora import UNKNOWN_SPEAKER, Clip, Corpus
 
 OVERLAP = "speakers overlap"
 DEFAULT_FOLDS = 5
@@ -44,12 +44,13 @@ def check_disjoint(train: Sequence[Clip], validation: Sequence[Clip], test: Sequ
         DataError: the training or the validation part is empty, or a speaker is in two parts.
     """
     _check_filled(train, validation)
-    if shared := _shared(train, validation, test):
-        raise DataError(f"speaker {min(shared)} is in both parts of a speaker-disjoint split; use another split")
+    _check_apart(_shared(train, validation, test))
 
 
 def fixed(corpora: Sequence[Corpus]) -> Split:
     """The parts that the corpora's own lists give.
+
+    Clips of unknown speakers may lie in several parts: the split's name then says that speakers overlap.
 
     Raises:
         DataError: a clip without a part, an empty part, or a shared speaker.
@@ -59,6 +60,10 @@ def fixed(corpora: Sequence[Corpus]) -> Split:
             raise DataError(f"{corpus.name} has no fixed list of parts; use a split by speaker (--split speaker)")
     parts = _group(_clips(corpora), lambda clip: clip.part)
     train, validation, test = (tuple(parts[part]) for part in ("train", "validation", "test"))
+    if any(map(_is_unknown, _shared(train, validation, test))):
+        _check_filled(train, validation)
+        _check_apart(speaker for speaker in _shared(train, validation, test) if not _is_unknown(speaker))
+        return Split(train, validation, f"fixed list, clips of unknown speakers: {OVERLAP}", test, overlap=True)
     check_disjoint(train, validation, test)
     return Split(train, validation, f"fixed list, speaker-disjoint ({_count(train, validation, test)})", test)
 
@@ -166,7 +171,7 @@ def fold(corpora: Sequence[Corpus], number: int, seed: int, count: int | None = 
     # ESC-50: four of its 1,524 recordings gave clips to two of the official folds.
     note = f"{len(shared)} speakers or recordings in both" if shared else "speaker-disjoint"
     name = f"fold {number} of {total}, {' + '.join(sorted(kinds))}, {role}, {note} ({_count(train, validation, test)})"
-    return Split(train, validation, name, test)
+    return Split(train, validation, name, test, overlap=bool(shared))
 
 
 def random_clips(corpora: Sequence[Corpus], seed: int, shares: str = "70/15/15") -> Split:
@@ -214,6 +219,15 @@ def _shared(*parts: Iterable[Clip]) -> set[str]:
         shared |= seen & speakers
         seen |= speakers
     return shared
+
+
+def _is_unknown(speaker: str) -> bool:
+    return speaker.partition("/")[2] == UNKNOWN_SPEAKER
+
+
+def _check_apart(shared: Iterable[str]) -> None:
+    if speakers := sorted(shared):
+        raise DataError(f"speaker {speakers[0]} is in two parts of a speaker-disjoint split; use another split")
 
 
 def _check_filled(train: Sequence[Clip], validation: Sequence[Clip]) -> None:

@@ -49,8 +49,9 @@ def check(ctx: click.Context, corpora: tuple[str, ...], as_json: bool) -> None:
     from stream_ser.sinks.table import console_for
     from stream_ser.train.check import check as run
     from stream_ser.train.corpora import load, parse_data_option
+    from stream_ser.train.selection import name_apart
 
-    loaded = [load(name, path) for name, path in parse_data_option(corpora)]
+    loaded = name_apart([load(name, path) for name, path in parse_data_option(corpora)])
     errors = Console(stderr=True)
     columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, disable=not errors.is_terminal, transient=True) as progress:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from stream_ser.audio import read_blocks
 from stream_ser.errors import DataError
+from stream_ser.train.corpora import AUDIO_SUFFIXES
 from stream_ser.train.waves import Wave, to_int16
 
 from .config import AugmentConfig
 
-EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".mp3"})
 #: Of the noise recordings so much is kept: two hours are 230 MB.
 LONGEST_NOISE_S = 7_200
 #: Of an impulse response so much is kept.
@@ -42,7 +42,12 @@ def _files(folder: str, pattern: str, option: str) -> list[Path]:
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise DataError(f"augment.{option}: {folder} is not a folder; give one with .wav, .flac, .ogg or .mp3 files")
-    found = sorted(path for path in root.rglob(pattern) if path.suffix.lower() in EXTENSIONS)
+    try:
+        matches = sorted(root.rglob(pattern))
+    except (ValueError, NotImplementedError):
+        raise DataError(f"augment.{option}: {pattern!r} is no pattern of file names; give one such as *") from None
+    # Names that start with a dot are left by other systems' archivers (._x.wav) and hold no audio.
+    found = [p for p in matches if p.suffix.lower() in AUDIO_SUFFIXES and not p.name.startswith(".") and p.is_file()]
     if not found:
         raise DataError(f"augment.{option}: no .wav, .flac, .ogg or .mp3 file {pattern!r} in {folder}")
     return found

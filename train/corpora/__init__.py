@@ -83,12 +83,14 @@ def parse_data_option(values: Iterable[str]) -> list[tuple[str, Path]]:
     for value in values:
         name, equals, path = value.partition("=")
         if not equals or not path:
-            raise DataError(f"--data {value!r}: expected CORPUS=PATH, such as crema-d=/data/crema-d")
+            raise DataError(f"{value!r}: expected CORPUS=PATH, such as crema-d=/data/crema-d")
         if name not in CORPORA:
-            raise DataError(f"--data {value!r}: unknown corpus {name!r}; known: {', '.join(sorted(CORPORA))}")
-        if (name, Path(path)) in pairs or (name not in OWN and name in dict(pairs)):
-            raise DataError(f"--data: {name} is given twice")
-        pairs.append((name, Path(path)))
+            raise DataError(f"{value!r}: unknown corpus {name!r}; known: {', '.join(sorted(CORPORA))}")
+        # The shell leaves the tilde in crema-d=~/data alone.
+        pair = (name, Path(path).expanduser())
+        if pair in pairs or (name not in OWN and name in dict(pairs)):
+            raise DataError(f"{value!r}: {name} is given twice; leave one out")
+        pairs.append(pair)
     if not pairs:
         raise DataError("--data CORPUS=PATH is needed, such as --data crema-d=/data/crema-d")
     return pairs
@@ -109,7 +111,10 @@ def load(name: str, root: Path, votes: Modality = "voice") -> Corpus:
         raise DataError(f"unknown corpus {name!r}; known: {', '.join(sorted(CORPORA))}")
     if name == "csv":
         if not root.is_file():
-            raise DataError(f"{root}: no such file; expected a CSV manifest with the columns path and label")
+            what = "a folder" if root.is_dir() else "no such file"
+            raise DataError(f"{root}: {what}; expected a CSV manifest with the columns path and label")
     elif not root.is_dir():
-        raise DataError(f"{root}: no such folder; expected {name} in its official layout")
+        what = "a file" if root.exists() else "no such folder"
+        layout = "a folder of label sub-folders" if name == "folder" else f"the folder of {name} in its official layout"
+        raise DataError(f"{root}: {what}; expected {layout}")
     return crema_d(root, votes) if name == "crema-d" else CORPORA[name](root)

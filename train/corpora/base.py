@@ -6,6 +6,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from stream_ser.errors import DataError
@@ -15,6 +16,13 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 #: The common labels of emotion corpora, in the order of the networks' outputs.
 EMOTIONS = ("anger", "disgust", "fear", "happy", "neutral", "sad")
 PARTS = ("train", "validation", "test")
+#: The parts by their usual names, in lower case.
+PART_NAMES = {
+    **{part: part for part in PARTS},
+    **dict.fromkeys(("valid", "val", "dev"), "validation"),
+    "training": "train",
+    "testing": "test",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +122,7 @@ def audio_files(folder: Path, *, deep: bool = False, suffixes: tuple[str, ...] =
     files = sorted(
         path
         for path in (folder.rglob("*") if deep else folder.iterdir())
-        if path.suffix.lower() in suffixes and not path.name.startswith(".")
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and not path.is_dir()
     )
     if not files:
         raise DataError(f"{folder}: no audio file ({', '.join(suffixes)}) in it")
@@ -149,20 +157,31 @@ def read_lines(path: Path) -> list[str]:
         raise DataError(f"{path}: not UTF-8 text; expected the corpus' own list") from None
 
 
-def read_table(path: Path, needed: Iterable[str]) -> Iterator[dict[str, str]]:
-    """Rows of a CSV file with a header; fields that a short row lacks are empty.
+def read_table(path: Path, needed: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a CSV file with a header, each with the number of its line; fields that a short row lacks are empty.
+
+    Blanks around names and fields are left out.
 
     Raises:
-        DataError: it lacks a needed column, or is not UTF-8 text.
+        DataError: it lacks a needed column, has a row with more fields than columns, or is not UTF-8 text.
     """
     needed = tuple(needed)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            if missing := [column for column in needed if column not in (reader.fieldnames or ())]:
-                has = ", ".join(reader.fieldnames or ()) or "nothing"
+            reader = csv.reader(file)
+            columns = [name.strip() for name in next(reader, [])]
+            if missing := [column for column in needed if column not in columns]:
+                has = ", ".join(columns) or "nothing"
                 raise DataError(f"{path}: has no column {missing[0]} ({has}); needs the columns {' and '.join(needed)}")
-            yield from reader
+            for row in reader:
+                fields = [field.strip() for field in row]
+                if any(fields[len(columns) :]):
+                    raise DataError(
+                        f"{path}, line {reader.line_num}: {len(fields)} fields for {len(columns)} columns; "
+                        f"put a field with a comma in double quotes"
+                    )
+                if fields:
+                    yield reader.line_num, dict(zip_longest(columns, fields[: len(columns)], fillvalue=""))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: no CSV in UTF-8 ({error}); save it again as such") from None
 
@@ -173,7 +192,8 @@ def part_named(value: str, where: str) -> str:
     Raises:
         DataError: unknown name.
     """
-    name = {"valid": "validation", "val": "validation", "dev": "validation"}.get(value.lower(), value.lower())
-    if name and name not in PARTS:
+    if not value:
+        return ""
+    if value.lower() not in PART_NAMES:
         raise DataError(f"{where}: split {value!r} is not {', '.join(PARTS[:-1])} or {PARTS[-1]}")
-    return name
+    return PART_NAMES[value.lower()]

@@ -44,10 +44,11 @@ CREMA_D_DEFECTS = {
 #: Speaker-disjoint validation actors. An ``actors.csv`` in the corpus folder (actor,split) takes precedence.
 CREMA_D_VALIDATION = ("1009", "1011", "1022", "1034", "1039", "1047", "1066", "1070", "1082")
 
-_VOTES = "tabulatedVotes.csv"
+#: Beside the folder of the audio, or where the official archive has it.
+_VOTES = ("tabulatedVotes.csv", "processedResults/tabulatedVotes.csv")
 #: Columns of the votes, in the order of the labels.
 _VOTE_COLUMNS = ("A", "D", "F", "H", "N", "S")
-#: Leading digit of the column ``row``.
+#: Leading digit of a row's number. The official table's first column, which holds them, has no name.
 _MODALITY_DIGITS: dict[Modality, str] = {"voice": "1", "face": "2", "both": "3"}
 
 
@@ -55,7 +56,7 @@ def crema_d(root: Path, votes: Modality = "voice") -> Corpus:
     """CREMA-D (Cao et al. 2014): ``AudioWAV/ACTOR_SENTENCE_EMOTION_INTENSITY.wav``.
 
     The label is the intended emotion. Known defective clips are dropped and listed. Where ``tabulatedVotes.csv`` is
-    in the folder, clips carry the raters' votes.
+    in the folder or in its ``processedResults``, clips carry the raters' votes.
 
     Args:
         root: the corpus' folder.
@@ -66,7 +67,8 @@ def crema_d(root: Path, votes: Modality = "voice") -> Corpus:
             name an actor of the corpus or puts one into two parts, or a table of votes that cannot be read.
     """
     parts = _parts(root)
-    shares = _votes(root / _VOTES, _MODALITY_DIGITS[votes]) if (root / _VOTES).is_file() else {}
+    table = next((root / name for name in _VOTES if (root / name).is_file()), None)
+    shares = _votes(table, _MODALITY_DIGITS[votes]) if table else {}
     clips, dropped = [], []
     for path in audio_files(root / "AudioWAV"):
         if path.stem in CREMA_D_DEFECTS:
@@ -96,7 +98,7 @@ def _parts(root: Path) -> dict[str, str] | None:
     if not path.is_file():
         return None
     parts: dict[str, str] = {}
-    for row in read_table(path, ("actor", "split")):
+    for _, row in read_table(path, ("actor", "split")):
         if row["split"] not in PARTS:
             raise DataError(f"{path}: split {row['split']!r} is not train, validation or test")
         if parts.setdefault(row["actor"], row["split"]) != row["split"]:
@@ -107,8 +109,14 @@ def _parts(root: Path) -> dict[str, str] | None:
 def _votes(path: Path, modality: str) -> dict[str, tuple[float, ...]]:
     """Share of the votes for each label by file stem."""
     shares = {}
-    for row in read_table(path, ("fileName", *_VOTE_COLUMNS, "row")):
-        if not row["row"].startswith(modality):
+    for line, row in read_table(path, ("fileName", *_VOTE_COLUMNS)):
+        number = row.get("row", row.get("", ""))
+        if number[:1] not in _MODALITY_DIGITS.values():
+            raise DataError(
+                f"{path}, line {line}: row number {number!r} does not begin with 1 (voice), 2 (face) or 3 (both); "
+                f"download the table again"
+            )
+        if not number.startswith(modality):
             continue
         try:
             counts = [int(row[column]) for column in _VOTE_COLUMNS]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stream_ser.errors import DataError
 
-from .base import PARTS, Clip, Corpus, audio_files, part_named, read_table
+from .base import PART_NAMES, Clip, Corpus, audio_files, part_named, read_table
 
 #: The speaker of clips that come without one. A split by speaker keeps them together.
 UNKNOWN_SPEAKER = "unknown"
@@ -14,8 +14,8 @@ _LICENCE = "the user's own"
 
 
 def folder(root: Path) -> Corpus:
-    """``LABEL/*.wav`` or ``LABEL/SPEAKER/*.wav``; the same below ``train``, ``validation`` and ``test``, if those are
-    the sub-folders.
+    """``LABEL/*.wav`` or ``LABEL/SPEAKER/*.wav``; the same below ``train``, ``validation`` and ``test`` (or ``val``,
+    ``dev``), if all sub-folders are called so.
 
     Raises:
         DataError: no sub-folder, one without audio, or files where a label or a speaker was expected.
@@ -23,16 +23,18 @@ def folder(root: Path) -> Corpus:
     tops = _subfolders(root)
     if not tops:
         raise DataError(f"{root}: no sub-folder; expected one for each label, such as {root / 'happy'}")
-    in_parts = all(top.name in PARTS for top in tops)
+    parts = {top: PART_NAMES.get(top.name.lower(), "") for top in tops}
+    if not all(parts.values()):
+        parts = {root: ""}
     clips = []
-    for part_root in tops if in_parts else [root]:
+    for part_root, part in parts.items():
         for label in _subfolders(part_root):
             for path in audio_files(label, deep=True):
                 between = path.relative_to(label).parts[:-1]
                 if len(between) > 1:
                     raise DataError(f"{path}: too deep; expected LABEL/FILE or LABEL/SPEAKER/FILE below {part_root}")
                 speaker = between[0] if between else UNKNOWN_SPEAKER
-                clips.append(Clip(path, label.name, f"folder/{speaker}", part_root.name if in_parts else ""))
+                clips.append(Clip(path, label.name, f"folder/{speaker}", part))
     if not clips:
         raise DataError(f"{tops[0]}: no sub-folder; expected one for each label, such as {tops[0] / 'happy'}")
     return Corpus("folder", tuple(clips), tuple(sorted({clip.label for clip in clips})), _LICENCE)
@@ -52,7 +54,7 @@ def manifest(path: Path) -> Corpus:
             rows have a split.
     """
     clips: dict[Path, Clip] = {}
-    for line, row in enumerate(read_table(path, ("path", "label")), start=2):
+    for line, row in read_table(path, ("path", "label")):
         where = f"{path}, line {line}"
         if not row["path"] or not row["label"]:
             raise DataError(f"{where}: path or label is empty; fill it or remove the row")

@@ -25,7 +25,7 @@ def esc_50(root: Path) -> Corpus:
     files = {path.stem: path for path in audio_files(root / "audio")}
     clips: list[Clip] = []
     labels: dict[int, str] = {}
-    for row in read_table(table, ("filename", "fold", "target", "category", "src_file")):
+    for _, row in read_table(table, ("filename", "fold", "target", "category", "src_file")):
         path = files.pop(Path(row["filename"]).stem, None)
         if path is None:
             raise DataError(f"{root / 'audio' / row['filename']}: no such file; {table.name} lists it")
@@ -48,7 +48,7 @@ def speech_commands(root: Path) -> Corpus:
         DataError: a missing list, a listed clip that is not there, or a file name that does not follow the layout.
     """
     parts = {
-        str(Path(line).with_suffix("")): part
+        Path(line).with_suffix("").as_posix(): part
         for name, part in _COMMAND_LISTS.items()
         for line in read_lines(file_in(root, name))
     }

@@ -33,6 +33,7 @@ def librispeech(root: Path) -> Corpus:
     """
     files = audio_files(root, deep=True)
     refuse_copies(files)
+    name = root.resolve().name
     texts: dict[Path, dict[str, str]] = {}
     clips = []
     for path in files:
@@ -44,7 +45,7 @@ def librispeech(root: Path) -> Corpus:
             texts[transcript] = _librispeech_texts(transcript) if transcript.is_file() else {}
         if texts[transcript] and path.stem not in texts[transcript]:
             raise DataError(f"{transcript}: has no line for {path.name}; unpack the corpus again")
-        sets = [part for part in (root.name, *path.relative_to(root).parts) if _LIBRISPEECH_SET.match(part)]
+        sets = [part for part in (name, *path.relative_to(root).parts) if _LIBRISPEECH_SET.match(part)]
         part = _SET_PARTS[sets[-1].partition("-")[0]] if sets else ""
         text = texts[transcript].get(path.stem, "")
         clips.append(Clip(path, NO_LABEL, f"librispeech/{match['speaker']}", part, text))
