@@ -150,7 +150,7 @@ def _stretch(span: Decision | Gap, rate: int, colour: dict[str, str], width: int
 def _verdict(info: StreamInfo, summary: Summary, colour: dict[str, str], width: int) -> list[Text]:
     line = Text("  ")
     if summary.label == SILENCE:
-        line.append("silence", style=f"bold {GREY}").append(": nothing to hear, so no emotion is claimed", style=GREY)
+        line.append("silence", style=f"bold {GREY}").append(": nobody speaks, so no emotion is claimed", style=GREY)
     elif summary.label == UNCERTAIN:
         line.append("uncertain", style=f"bold {GREY}")
         line.append(": no emotion stands out enough to be claimed", style=GREY)
