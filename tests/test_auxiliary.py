@@ -51,9 +51,7 @@ def test_both_heads_see_one_embedding() -> None:
     torch.testing.assert_close(out[:, config.model.num_classes :], both.sentences(network.embed(x)))
 
 
-def test_the_task_changes_learning_and_leaves_the_network_as_it_was(
-    tiny_crema_d: Path, tmp_path: Path
-) -> None:
+def test_the_task_changes_learning_and_leaves_the_network_as_it_was(tiny_crema_d: Path, tmp_path: Path) -> None:
     plain = make(tiny_crema_d, tmp_path / "plain")
     plain.fit()
     told = make(tiny_crema_d, tmp_path / "told", "train.sentences=0.5")
