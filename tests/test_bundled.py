@@ -25,11 +25,14 @@ def test_it_is_small_and_says_what_binds_it(septr) -> None:
     assert septr.path.stat().st_size <= 16e6
     assert "CREMA-D" in septr.card.licence.upper()
     assert "ODbL" in septr.card.licence
-    assert septr.card.training["corpora"] == {"crema-d": 5_885}
-    assert len(septr.card.training["train_speakers"]) == 63
-    results = septr.card.results["crema-d validation"]
-    assert results["uar"] >= 0.50
-    assert "none of them heard in training; ONNX" in results["protocol"]
+    assert "CC BY-NC-SA" in septr.card.licence
+    assert septr.card.training["corpora"] == {"crema-d": 5_885, "ravdess": 879}
+    assert len(septr.card.training["train_speakers"]) == 63 + 16
+    assert septr.card.training["macs"] <= 1.5e9
+    for corpus, least in (("crema-d", 0.65), ("ravdess", 0.55)):
+        results = septr.card.results[f"{corpus} validation"]
+        assert results["uar"] >= least
+        assert "none of them heard in training; ONNX" in results["protocol"]
 
 
 def test_it_hears_the_demo(septr) -> None:

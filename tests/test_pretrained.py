@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -11,6 +13,7 @@ from training import make  # noqa: E402
 from stream_ser import engine  # noqa: E402
 from stream_ser.errors import ModelError, TrainError  # noqa: E402
 from stream_ser.export.to_onnx import export_checkpoint  # noqa: E402
+from stream_ser.models import registry  # noqa: E402
 from stream_ser.train import finetune, pretrained  # noqa: E402
 from stream_ser.train.checkpoint import CHECKPOINT, read_checkpoint, trained_network  # noqa: E402
 
@@ -80,3 +83,11 @@ def test_a_file_that_is_none_of_ours_is_refused(tiny_onnx, tmp_path) -> None:
         finetune.read_run(tmp_path / "noise.onnx")
     with pytest.raises(TrainError, match="cannot be trained on"):
         finetune.read_run(tiny_onnx())
+
+
+def test_the_bundled_model_can_be_trained_on(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    state = finetune.read_run(Path("septr"))
+    network = registry.build(state["network"], trained_network(state).config)
+    taken = finetune.take_over(network, state, ("calm", "excited"))
+    assert taken.fresh == ("head.weight", "head.bias")
