@@ -16,6 +16,7 @@ from training import PATCHES, make, strip, tiny_config  # noqa: E402
 
 from stream_ser import cli  # noqa: E402
 from stream_ser.errors import TrainError  # noqa: E402
+from stream_ser.export.to_onnx import make_card  # noqa: E402
 from stream_ser.models import registry  # noqa: E402
 from stream_ser.train import distill, finetune  # noqa: E402
 from stream_ser.train.checkpoint import CHECKPOINT, read_checkpoint, trained_network  # noqa: E402
@@ -218,3 +219,15 @@ def test_voices_that_were_heard_before_are_told(first, tiny_crema_d, tmp_path) -
     taught = Trainer(first.config, swapped, [corpus], tmp_path, torch.device("cpu"), teachers=[first.out])
     assert (plain.heard_before(), taught.heard_before()) == (0, 3)
     assert "crema-d/1001" in taught.describe()["train_speakers"]
+
+
+def test_licences_are_inherited(first, state, tiny_crema_d, tmp_path) -> None:
+    bound = {**state, "licences": {"other": "not for sale"}}
+    run = make(tiny_crema_d, tmp_path / "started", "train.epochs=1", start=bound)
+    assert run.licences() == {"crema-d": "ODbL 1.0 + DbCL 1.0", "other": "not for sale"}
+    torch.save(bound, tmp_path / "teacher.pt")
+    run = make(tiny_crema_d, tmp_path / "taught", "train.epochs=1", teachers=[tmp_path / "teacher.pt"])
+    run.fit()
+    licence = make_card(read_checkpoint(tmp_path / "taught" / CHECKPOINT), run.model.network).licence
+    assert "trained on crema-d: ODbL" in licence
+    assert "trained on other: not for sale" in licence

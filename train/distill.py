@@ -42,6 +42,7 @@ class Teachers:
     Attributes:
         names: what each teacher is, with a fingerprint of its weights, for the record.
         speakers: all training speakers of the teachers.
+        licences: what binds the teachers' weights, by corpus.
 
     Raises:
         TrainError: a checkpoint that cannot be read, or a teacher that hears or names something else.
@@ -52,6 +53,7 @@ class Teachers:
         self.device = device
         self.names: list[str] = []
         self.speakers: set[str] = set()
+        self.licences: dict[str, str] = {}
         self._networks: list[Normalized] = []
         for path in paths:
             state = read_run(path)
@@ -66,6 +68,7 @@ class Teachers:
             self._networks.append(network.to(device).eval().requires_grad_(False))
             self.names.append(f"{describe_run(state)}, {fingerprint(state['average'])}")
             self.speakers.update(state["describe"]["train_speakers"])
+            self.licences.update(state["licences"])
 
     @torch.no_grad()
     def probabilities(

@@ -291,6 +291,14 @@ class Trainer:
         heard.update(self.start["describe"]["train_speakers"] if self.start else ())
         return heard
 
+    def licences(self) -> dict[str, str]:
+        """What binds the weights, by corpus: also what binds those of the start and of the teachers."""
+        return {
+            **(self.start["licences"] if self.start else {}),
+            **(self.teachers.licences if self.teachers else {}),
+            **{corpus.name: corpus.licence for corpus in self.corpora},
+        }
+
     def heard_before(self) -> int:
         """Speakers held out here whom the start or a teacher knows from training."""
         own = {clip.speaker for clip in self.split.train}
@@ -365,7 +373,7 @@ class Trainer:
             "auxiliary": self.auxiliary.state_dict() if self.auxiliary is not None else {},
             "history": [epoch.as_dict() for epoch in self.history],
             "describe": self.describe(),
-            "licences": {corpus.name: corpus.licence for corpus in self.corpora},
+            "licences": self.licences(),
             "temperature": self.validated.temperature,
         }
 
