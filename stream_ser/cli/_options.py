@@ -1,0 +1,184 @@
+"""Options that several commands share: what recognises, where results go, what is said meanwhile."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stream_ser.cli._config import config_option
+
+Command = Callable[..., Any]
+
+#: format: the suffixes that name it.
+FORMATS = {
+    "table": (".txt",),
+    "jsonl": (".jsonl", ".ndjson"),
+    "csv": (".csv",),
+    "rttm": (".rttm",),
+    "srt": (".srt",),
+    "vtt": (".vtt",),
+}
+#: As ``--output``: standard output.
+STDOUT = "-"
+
+model_option = click.option(
+    "--model", "-m", metavar="NAME|FILE", help="A bundled model (see 'stream-ser models') or an .onnx file."
+)
+provider_option = click.option(
+    "--provider",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the network runs; auto takes CUDA where it works.",
+)
+vad_option = click.option(
+    "--vad/--no-vad",
+    default=None,
+    help="Claim an emotion only where somebody speaks (voice activity detection). Default: on.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Where results go and how much is said, as asked for on the command line.
+
+    Attributes:
+        format_: of standard output, None where nothing was asked for; see :func:`targets`.
+        output: files, or ``-``.
+        plot: picture to draw at the end.
+        quiet: no view, no progress, no remarks.
+        verbose: the log on standard error.
+        log_file: the log in a file.
+        config: the file that options were read from.
+    """
+
+    format_: str | None
+    output: tuple[str, ...]
+    plot: Path | None
+    quiet: bool
+    verbose: bool
+    log_file: Path | None
+    config: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One output: its format, and its file; None is standard output."""
+
+    format_: str
+    path: Path | None
+
+
+def result_options(default: str) -> Callable[[Command], Command]:
+    """A decorator that gives a command the options behind :class:`Results`, as its argument ``results``.
+
+    Args:
+        default: what ``--help`` calls the format of standard output.
+    """
+
+    def decorate(function: Command) -> Command:
+        @functools.wraps(function)
+        def command(*args: Any, **options: Any) -> Any:
+            results = Results(**{field.name: options.pop(field.name) for field in fields(Results)})
+            return function(*args, results=results, **options)
+
+        for option in reversed(_result_options(default)):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _result_options(default: str) -> list[Callable[[Command], Command]]:
+    file = click.Path(path_type=Path, dir_okay=False)
+    return [
+        click.option(
+            "--format",
+            "format_",
+            type=click.Choice([*FORMATS, "none"]),
+            help="Of standard output, or of a single --output whatever its suffix: table for people, jsonl for every "
+            f"event, the others for decisions.  [default: {default}]",
+        ),
+        click.option(
+            "--output",
+            "-o",
+            multiple=True,
+            metavar="FILE",
+            help=f"Write results there ({_suffixes()}); may be given several times. - is standard output.",
+        ),
+        click.option("--plot", type=file, metavar="PNG", help="Draw waveform, log-mel and emotions (or .pdf, .svg)."),
+        click.option("--quiet", "-q", is_flag=True, help="Show nothing but results and errors."),
+        click.option("--verbose", "-v", is_flag=True, help="Say on standard error what happens."),
+        click.option("--log-file", type=file, metavar="FILE", help="Write what happens there, in full."),
+        config_option,
+    ]
+
+
+def targets(results: Results, default: str | None) -> list[Target]:
+    """What to write where.
+
+    The format of a file follows from its suffix. ``--format`` is that of standard output, of a file whose suffix
+    names none, and of a single file in any case. With files, standard output gets what ``--format`` names and no file
+    has taken.
+
+    Args:
+        results: the options.
+        default: format where none was asked for, None for none.
+
+    Raises:
+        click.UsageError: a suffix names no format, and nothing else does.
+    """
+    asked = results.format_
+    if asked == "none":
+        if not results.output:
+            return []
+        asked = None
+    if not results.output:
+        format_ = asked or default
+        return [] if format_ is None else [Target(format_, None)]
+    if len(results.output) == 1 and asked is not None:
+        return [_target(results.output[0], asked)]
+    found = [_target(name, _by_suffix(name, asked, default)) for name in results.output]
+    if asked is not None and all(target.format_ != asked for target in found):
+        found.append(Target(asked, None))
+    return found
+
+
+def _target(name: str, format_: str) -> Target:
+    return Target(format_, None if name == STDOUT else Path(name))
+
+
+def _by_suffix(name: str, asked: str | None, default: str | None) -> str:
+    suffix = "" if name == STDOUT else Path(name).suffix.lower()
+    for format_, suffixes in FORMATS.items():
+        if suffix in suffixes:
+            return format_
+    otherwise = asked or (None if suffix else default)
+    if otherwise is None:
+        what = f"the suffix {suffix} names no format" if suffix else "no suffix names its format"
+        raise click.UsageError(f"--output {name}: {what}; expected {_suffixes()}, or one --output with --format")
+    return otherwise
+
+
+def _suffixes() -> str:
+    return " ".join(suffixes[0] for suffixes in FORMATS.values())
+
+
+def apply(options: Sequence[Callable[[Command], Command]]) -> Callable[[Command], Command]:
+    """Several decorators as one, the first on top."""
+
+    def decorate(function: Command) -> Command:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+#: What recognises.
+recognition_options = apply([model_option, provider_option, vad_option])
