@@ -13,11 +13,33 @@ from typing import Any, TypeVar
 
 from stream_ser.config import DeciderConfig, FeatureConfig, WindowConfig
 from stream_ser.errors import ModelError
+from stream_ser.text import printable
 
 CARD_KEY = "stream_ser.card"
 #: 2 added ``features.normalization``; a card of schema 1 has none and means ``corpus``.
 SCHEMA_VERSION = 2
 KINDS = ("emotion",)
+
+# What a card may ask for: far above any network for speech, far below what would fill a machine's memory.
+MAX_CARD_BYTES = 1024**2
+MAX_LABELS, MAX_LABEL_LENGTH = 256, 64
+#: Least and most of what the fields of the parts may hold: Hz, samples, bands, frames, seconds.
+_RANGES: dict[str, tuple[float, float]] = {
+    "sample_rate": (1_000, 192_000),
+    "n_fft": (16, 16_384),
+    "hop_length": (1, 16_384),
+    "n_mels": (1, 256),
+    "log_floor": (1e-30, 1.0),
+    "frames": (0, 50_000),
+    "hop": (0, 50_000),
+    "smoothing_s": (0.0, 3_600.0),
+    "hold_s": (0.0, 3_600.0),
+    "silence_s": (0.0, 3_600.0),
+}
+#: The log-mel window is float32 and held in a few copies.
+_MAX_WINDOW_BYTES = 32 * 1024**2
+_STD_RANGE = _TEMPERATURE_RANGE = (1e-3, 1e3)
+_MAX_MEAN = 1e3
 
 
 Part = TypeVar("Part", FeatureConfig, WindowConfig, DeciderConfig)
@@ -28,17 +50,55 @@ def _checked(kind: type[Part], values: dict[str, Any]) -> Part:
 
     Raises:
         TypeError: an unknown field, or a value of another kind.
+        ValueError: a value out of range.
     """
     for field_ in fields(kind):
         value = values.get(field_.name, field_.default)
         if isinstance(field_.default, str):
             if not isinstance(value, str):
-                raise TypeError(f"{field_.name} is {value!r}, expected a word")
+                raise TypeError(f"{field_.name} is {_shown(value)}, expected a word")
             continue
         wanted = int if isinstance(field_.default, int) else (int, float)
-        if isinstance(value, bool) or not isinstance(value, wanted) or not math.isfinite(value):
-            raise TypeError(f"{field_.name} is {value!r}, expected a {'whole ' if wanted is int else ''}number")
+        if isinstance(value, bool) or not isinstance(value, wanted) or not _is_finite(value):
+            raise TypeError(f"{field_.name} is {_shown(value)}, expected a {'whole ' if wanted is int else ''}number")
+        least, most = _RANGES.get(field_.name, (value, value))
+        if not least <= value <= most:
+            raise ValueError(f"{field_.name} is {_shown(value)}, expected {least:g} to {most:g}")
     return kind(**values)
+
+
+def _shown(value: object) -> str:
+    return printable(repr(value), 80)
+
+
+def _is_finite(value: float) -> bool:
+    """Whether a number is one that float can hold; JSON has whole numbers of any length."""
+    return -1e300 < value < 1e300
+
+
+def _numbers(name: str, values: list[Any]) -> tuple[float, ...]:
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{name} holds {_shown(value)}, expected numbers")
+    return tuple(float(value) if _is_finite(value) else math.nan for value in values)
+
+
+def _check_texts(value: Any, where: str) -> None:
+    """Refuse control characters in all that people are shown: a card does not drive a terminal.
+
+    Raises:
+        ValueError: a name or a text holds one.
+    """
+    if isinstance(value, str):
+        if not value.replace("\n", " ").isprintable():
+            raise ValueError(f"{where} holds control characters: {_shown(value)}")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _check_texts(key, where)
+            _check_texts(inner, where)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_texts(inner, where)
 
 
 #: What JSON must give for the fields that are not parts of their own.
@@ -88,16 +148,39 @@ class Card:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ModelError(f"card: kind {self.kind!r} is not one of {', '.join(KINDS)}; update stream-ser")
-        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
-            raise ModelError("card: needs two or more different labels")
+            raise ModelError(f"card: kind {_shown(self.kind)} is not one of {', '.join(KINDS)}; update stream-ser")
+        self._check_names()
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != self.features.n_mels or not all(map(math.isfinite, values)):
                 raise ModelError(f"card: {name} must hold {self.features.n_mels} finite numbers")
-        if min(self.std) <= 0.0:
-            raise ModelError("card: std must be positive")
-        if not (math.isfinite(self.temperature) and self.temperature > 0.0):
-            raise ModelError(f"card: temperature {self.temperature} must be positive")
+        if max(map(abs, self.mean)) > _MAX_MEAN:
+            raise ModelError(f"card: mean must lie within -{_MAX_MEAN:g} to {_MAX_MEAN:g}")
+        if not _STD_RANGE[0] <= min(self.std) <= max(self.std) <= _STD_RANGE[1]:
+            raise ModelError(f"card: std must be positive, from {_STD_RANGE[0]:g} to {_STD_RANGE[1]:g}")
+        if not _TEMPERATURE_RANGE[0] <= self.temperature <= _TEMPERATURE_RANGE[1]:
+            raise ModelError(
+                f"card: temperature {self.temperature:g} must be positive, from {_TEMPERATURE_RANGE[0]:g} to "
+                f"{_TEMPERATURE_RANGE[1]:g}"
+            )
+        if 4 * self.features.n_mels * self.window.frames > _MAX_WINDOW_BYTES:
+            raise ModelError(
+                f"card: a window of {self.window.frames} frames of {self.features.n_mels} bands is more than "
+                f"{_MAX_WINDOW_BYTES // 1024**2} MiB; export the model with a shorter one"
+            )
+
+    def _check_names(self) -> None:
+        if len(self.name) > MAX_LABEL_LENGTH or not self.name.isprintable():
+            raise ModelError(f"card: name {_shown(self.name)} is not up to {MAX_LABEL_LENGTH} printable characters")
+        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+            raise ModelError("card: needs two or more different labels")
+        if len(self.labels) > MAX_LABELS:
+            raise ModelError(f"card: has {len(self.labels)} labels, expected at most {MAX_LABELS}")
+        for label in self.labels:
+            if not label.strip() or len(label) > MAX_LABEL_LENGTH or not label.isprintable():
+                raise ModelError(
+                    f"card: label {_shown(label)} is not 1 to {MAX_LABEL_LENGTH} printable characters; export the "
+                    "model with other labels"
+                )
 
     def to_json(self) -> str:
         """The card as JSON text."""
@@ -112,36 +195,48 @@ class Card:
         Raises:
             ModelError: not JSON, a newer schema, missing or unknown fields, or values out of range.
         """
+        if len(text) > MAX_CARD_BYTES:
+            raise ModelError(f"card: {len(text):,} characters, expected at most {MAX_CARD_BYTES:,}")
         try:
             content = json.loads(text)
+        except RecursionError:
+            raise ModelError("card: nested too deeply; export the model again") from None
         except ValueError as error:
             raise ModelError(f"card: not valid JSON ({error}); export the model again") from None
         if not isinstance(content, dict):
             raise ModelError("card: not a JSON object; export the model again")
         schema = content.get("schema")
-        if not isinstance(schema, int) or schema < 1:
-            raise ModelError(f"card: schema is {schema!r}, expected a whole number from 1 on")
+        if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:
+            raise ModelError(f"card: schema is {_shown(schema)}, expected a whole number from 1 on")
         if schema > SCHEMA_VERSION:
             raise ModelError(
-                f"card: schema {schema} is newer than {SCHEMA_VERSION}, the newest that this version of stream-ser "
+                f"card: schema {_shown(schema)} is newer than {SCHEMA_VERSION}, the newest that this stream-ser "
                 "reads; update stream-ser or export the model with this version"
             )
         try:
             for name, wanted in _KINDS.items():
-                if name in content and not isinstance(content[name], wanted):
-                    raise TypeError(f"{name} is {content[name]!r}, expected {wanted.__name__}")
+                if name in content and (
+                    not isinstance(content[name], wanted) or (wanted is int and isinstance(content[name], bool))
+                ):
+                    raise TypeError(f"{name} is {_shown(content[name])}, expected {wanted.__name__}")
+            for name in ("name", "licence", "training", "results"):
+                _check_texts(content.get(name), name)
+            if strange := [label for label in content["labels"] if not isinstance(label, str)]:
+                raise TypeError(f"labels holds {_shown(strange[0])}, expected words")
             features = dict(content.pop("features"))
             feature_kind = features.pop("kind", None)
             if feature_kind != "log-mel":
-                raise ModelError(f"card: feature kind {feature_kind!r} is not supported, expected 'log-mel'")
+                raise ModelError(f"card: feature kind {_shown(feature_kind)} is not supported, expected 'log-mel'")
             return cls(
                 features=_checked(FeatureConfig, features),
                 window=_checked(WindowConfig, content.pop("window")),
                 decider=_checked(DeciderConfig, content.pop("decider")),
-                labels=tuple(map(str, content.pop("labels"))),
-                mean=tuple(map(float, content.pop("mean"))),
-                std=tuple(map(float, content.pop("std"))),
+                labels=tuple(content.pop("labels")),
+                mean=_numbers("mean", content.pop("mean")),
+                std=_numbers("std", content.pop("std")),
+                temperature=_numbers("temperature", [content.pop("temperature", 1.0)])[0],
                 **content,
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ModelError(f"card: {type(error).__name__}: {error}; export the model again") from None
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            said = printable(f"{type(error).__name__}: {error}", 300)
+            raise ModelError(f"card: {said}; export the model again") from None

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from stream_ser.card import CARD_KEY, Card
 from stream_ser.errors import ModelError, ProviderError
 from stream_ser.normalize import Normalizer
+from stream_ser.onnxfile import read_metadata
+from stream_ser.text import printable
 
 Provider = Literal["auto", "cpu", "cuda"]
 DEFAULT_MODEL = "septr"
@@ -69,6 +71,11 @@ class _ToLog(io.TextIOBase):
         return len(text)
 
 
+def _reason(error: Exception) -> str:
+    """The first line of what onnxruntime says, which quotes names from the file."""
+    return printable(str(error).partition("\n")[0], 300) or type(error).__name__
+
+
 def _session(path: Path, providers: list[str], threads: int) -> Any:
     import onnxruntime as ort
 
@@ -78,6 +85,8 @@ def _session(path: Path, providers: list[str], threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Whatever the file is called: onnxruntime's own format, by the suffix .ort, would be read unchecked.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.log_severity_level = _FATAL
     try:
         # onnxruntime's complaints about missing CUDA libraries go to standard output, among the results, and as
@@ -88,8 +97,7 @@ def _session(path: Path, providers: list[str], threads: int) -> Any:
                 ort.preload_dlls()
             return ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"{path}: not a readable ONNX model ({reason}); export or download it again") from None
+        raise ModelError(f"{path}: not a readable ONNX model ({_reason(error)}); export or download it again") from None
     finally:
         ort.set_default_logger_severity(_WARNING)
 
@@ -121,6 +129,8 @@ class Engine:
         elif provider == "auto" and CUDA in ort.get_available_providers() and _nvidia_driver_present():
             wanted = [CUDA, CPU]
         self.path = path
+        # Before onnxruntime opens it: what the file refers to, and what its card asks for.
+        self.card = self._read_card()
         self._run = _session(path, wanted, threads)
         # A session that could not load CUDA's libraries runs on the CPU without a word: only this list is true.
         self.provider: str = self._run.get_providers()[0]
@@ -131,7 +141,6 @@ class Engine:
             )
         fell_back = CUDA in wanted and self.provider != CUDA
         self.note = f"CUDA cannot be used here, running on {self.provider} (see --provider cuda)" if fell_back else ""
-        self.card = self._read_card()
         self._check_signature()
         n_mels, frames = self.card.features.n_mels, self.card.window.frames
         self._normalize = Normalizer(self.card.features, self.card.mean, self.card.std, frames)
@@ -140,7 +149,7 @@ class Engine:
         self._run_network()  # warm-up: the first run allocates
 
     def _read_card(self) -> Card:
-        text = self._run.get_modelmeta().custom_metadata_map.get(CARD_KEY)
+        text = read_metadata(self.path).get(CARD_KEY)
         if text is None:
             raise ModelError(
                 f"{self.path}: has no stream-ser card ({CARD_KEY!r} in its metadata), so its labels and features are "
@@ -157,7 +166,7 @@ class Engine:
             ("input", self._run.get_inputs(), INPUT_NAME, [card.features.n_mels, card.window.frames]),
             ("output", self._run.get_outputs(), OUTPUT_NAME, [len(card.labels)]),
         ):
-            found = [(v.name, v.type, list(v.shape)) for v in values]
+            found = [(printable(v.name, 60), v.type, list(v.shape)[:8]) for v in values[:3]]
             # The batch axis may be free (a name or None) or 1.
             free = found and found[0][2] and (found[0][2][0] == 1 or not isinstance(found[0][2][0], int))
             if not free or [(n, t, s[1:]) for n, t, s in found] != [(name, "tensor(float)", shape)]:
@@ -180,10 +189,16 @@ class Engine:
 
     def _run_network(self) -> NDArray[np.float32]:
         try:
-            return np.asarray(self._run.run([OUTPUT_NAME], self._feed)[0][0])
+            output = np.asarray(self._run.run([OUTPUT_NAME], self._feed)[0])
         except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
-            reason = str(error).partition("\n")[0]
-            raise ModelError(f"{self.path}: the network cannot be run ({reason}); export it again") from None
+            raise ModelError(f"{self.path}: the network cannot be run ({_reason(error)}); export it again") from None
+        # What a graph declares of its output is not always what it computes.
+        if output.shape != (1, len(self.card.labels)):
+            raise ModelError(
+                f"{self.path}: the network returned {output.shape}, expected (1, {len(self.card.labels)}); "
+                "export it again"
+            )
+        return output[0]  # type: ignore[no-any-return]
 
     def probabilities(self, window: NDArray[np.float32]) -> tuple[float, ...]:
         """Calibrated probabilities of the card's labels for one window, as for :meth:`logits`.

