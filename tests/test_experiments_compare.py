@@ -130,6 +130,23 @@ def test_another_plan_does_not_pass_for_this_one(plan: Path, tmp_path: Path, sta
     assert "remove" in call(plan, out).stderr
 
 
+def test_a_run_starts_from_one_before_it_or_from_a_bundled_model(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    run = {"network": "septr", "data": ["crema-d"]}
+    path.write_text(json.dumps({"runs": [{**run, "name": "a"}, {**run, "name": "b", "init": "a"}]}))
+    second = compare.read_plan(path)[1][1]
+    (tmp_path / "a").mkdir()
+    for folder, start in ((tmp_path / "b", str(tmp_path / "a")), (tmp_path / "elsewhere" / "b", "a")):
+        line = compare.command(second, Path("/data"), folder)
+        assert line[line.index("--init") + 1] == start
+
+
+def test_seeds_of_the_command_line_come_before_the_plans(plan: Path, tmp_path: Path) -> None:
+    done = call(plan, tmp_path / "runs", "--dry-run", "--seeds", "3")
+    assert done.stdout.count("--seed 3 ") == 2
+    assert "--seeds" not in done.stdout
+
+
 def test_dry_run_prints_and_leaves_nothing(plan: Path, tmp_path: Path) -> None:
     done = call(plan, tmp_path / "runs", "--dry-run", "--only", "two", "--epochs", "7", "--device", "cpu")
     assert done.exit_code == 0

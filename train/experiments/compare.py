@@ -27,6 +27,7 @@ from stream_ser.models.registry import NETWORKS
 from stream_ser.train.checkpoint import CHECKPOINT
 from stream_ser.train.corpora import CORPORA
 from stream_ser.train.selection import SPLITS, SplitKind
+from stream_ser.train.series import parse_seeds
 
 from .command import Command, make_parent, write_json
 
@@ -48,6 +49,7 @@ class Run:
         fold: number of the fold, or ``all``.
         seeds: one is one run; several give a folder of runs.
         epochs: instead of the recipe's.
+        init: what to start from: a run of the same plan that comes before, or a bundled model.
         changes: ``SECTION.FIELD=VALUE`` each.
     """
 
@@ -59,6 +61,7 @@ class Run:
     fold: int | str | None = None
     seeds: tuple[int, ...] = (0,)
     epochs: int | None = None
+    init: str = ""
     changes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -142,6 +145,9 @@ def command(run: Run, data_root: Path, folder: Path, more: Sequence[str] = ()) -
     found = [sys.executable, "-m", "stream_ser", "train", *run.arguments(), *more]
     for name in run.data:
         found += ["--data", f"{name}={data_root / name}"]
+    if run.init:
+        earlier = folder.parent / run.init
+        found += ["--init", str(earlier) if earlier.is_dir() else run.init]
     found += ["--out", str(folder)]
     if next(folder.rglob(CHECKPOINT), None) is not None:
         found.append("--resume")
@@ -189,8 +195,8 @@ def train(run: Run, folder: Path, line: Sequence[str]) -> bool:
     return code == 0
 
 
-def select(runs: Iterable[Run], only: Sequence[str], epochs: int | None) -> list[Run]:
-    """Those whose name holds one of ``only``, with ``epochs`` where given.
+def select(runs: Iterable[Run], only: Sequence[str], epochs: int | None, seeds: tuple[int, ...] = ()) -> list[Run]:
+    """Those whose name holds one of ``only``, with ``epochs`` and ``seeds`` where given.
 
     Raises:
         TrainError: none is left.
@@ -199,7 +205,7 @@ def select(runs: Iterable[Run], only: Sequence[str], epochs: int | None) -> list
     chosen = [run for run in known if not only or any(text in run.name for text in only)]
     if not chosen:
         raise TrainError(f"--only {only[0]}: no run of that name; there are {', '.join(run.name for run in known)}")
-    return [replace(run, epochs=epochs or run.epochs) for run in chosen]
+    return [replace(run, epochs=epochs or run.epochs, seeds=seeds or run.seeds) for run in chosen]
 
 
 @click.command(cls=Command)
@@ -210,6 +216,7 @@ def select(runs: Iterable[Run], only: Sequence[str], epochs: int | None) -> list
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the runs.")
 @click.option("--only", multiple=True, metavar="TEXT", help="Only the runs whose name holds TEXT.")
 @click.option("--epochs", type=click.IntRange(min=1), help="For all runs, instead of the plan's.")
+@click.option("--seeds", metavar="SEED,...", help="For all runs, instead of the plan's.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--dry-run", is_flag=True, help="Print the command lines and train nothing.")
 @click.pass_context
@@ -220,6 +227,7 @@ def main(
     out: Path,
     only: tuple[str, ...],
     epochs: int | None,
+    seeds: str | None,
     device: str,
     dry_run: bool,
 ) -> None:
@@ -228,7 +236,7 @@ def main(
     Runs that are finished are skipped, interrupted ones resumed. A run that fails is said and does not stop the others.
     """
     about, runs = read_plan(find_plan(plan))
-    chosen = select(runs, only, epochs)
+    chosen = select(runs, only, epochs, parse_seeds(seeds) if seeds else ())
     finished = [is_finished(run, out / run.name) for run in chosen]
     more = ["--device", device]
     if dry_run:
