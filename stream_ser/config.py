@@ -112,23 +112,25 @@ class DeciderConfig:
     """From a stream of probabilities to a readable timeline.
 
     Attributes:
-        smoothing_s: time constant of the exponential average over probabilities.
+        smoothing_s: time constant of the exponential average over probabilities; 0 for none.
         enter_margin: a new label must lead the current one by this much probability to take over (hysteresis) ...
-        hold_s: ... for this long.
-        abstain_below: smoothed probability under which no emotion is claimed.
-        silence_dbfs: a hop below this level counts as silent ...
-        silence_s: ... and this much silence in a row ends the emotion.
+        hold_s: ... for this long ...
+        min_duration_s: ... and not before the current one was shown for this long. Silence ends it at any time.
+        abstain_below: smoothed probability under which no emotion is claimed (``uncertain``).
+        silence_dbfs: a hop below this level counts as silent, as one without a voice does ...
+        silence_s: ... and this much silence in a row ends the emotion where it began; shorter pauses belong to it.
     """
 
     smoothing_s: float = 0.5
     enter_margin: float = 0.05
     hold_s: float = 0.5
+    min_duration_s: float = 0.0
     abstain_below: float = 0.30
     silence_dbfs: float = -60.0
     silence_s: float = 0.75
 
     def __post_init__(self) -> None:
-        if self.smoothing_s < 0 or self.hold_s < 0 or self.silence_s < 0 or self.enter_margin < 0:
+        if min(self.smoothing_s, self.enter_margin, self.hold_s, self.min_duration_s, self.silence_s) < 0.0:
             raise ValueError("durations and margins must not be negative")
         if not 0.0 <= self.abstain_below < 1.0:
             raise ValueError("abstain_below must be in [0, 1)")
@@ -145,7 +147,8 @@ class VadConfig:
         enter: probability of speech from which speech may begin ...
         leave: ... and below which it pauses.
         min_speech_s: shorter sounds are no speech (a click, a bark).
-        min_silence_s: shorter pauses do not end it.
+        min_silence_s: shorter pauses do not end it. What was said before a longer one is forgotten: the network is not
+            shown two utterances at once.
         min_voiced_s: speech without its pauses that a window must hold for the network to be asked.
     """
 

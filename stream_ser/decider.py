@@ -1,8 +1,12 @@
 """From a stream of probabilities to a timeline that a person can read.
 
-Probabilities are smoothed; a label takes over only with a lead, and only when it keeps that lead (hysteresis and
-minimum hold); where nothing reaches the abstention threshold the timeline says ``uncertain``; where it is quiet it says
-``silence``.
+Probabilities are smoothed; a label takes over only with a lead, only when it keeps that lead (hysteresis and hold),
+and only after the one before it was shown for a while (minimum duration); where nothing reaches the abstention
+threshold the timeline says ``uncertain``; where it is quiet it says ``silence``.
+
+A pause shorter than ``silence_s`` belongs to what is being said, and nothing is decided in it. A longer one is silence
+from where the voice was last heard: that is known ``silence_s`` later, so what a live view shows lags behind what the
+finished decision says.
 """
 
 from __future__ import annotations
@@ -25,18 +29,18 @@ class Decider:
     def __init__(self, labels: tuple[str, ...], sample_rate: int, config: DeciderConfig | None = None) -> None:
         self.labels = labels
         self.config = config or DeciderConfig()
-        self._sample_rate = sample_rate
+        self._rate = sample_rate
         self.reset()
 
-    def reset(self) -> None:
-        """Back to the start of a stream."""
+    def reset(self, start: int = 0) -> None:
+        """Back to the start of a stream, whose first sample has the position ``start``."""
         self.smoothed: tuple[float, ...] = ()
         self._label: str | None = None
-        self._start = 0
-        self._end = 0
+        self._start = self._end = start
         self._weight = 0.0
         self._confidence = 0.0
-        self._silent_samples = 0
+        #: Where the quiet began that the stream is in; None while somebody speaks.
+        self._quiet_from: int | None = None
         self._rival: str | None = None
         self._rival_samples = 0
 
@@ -50,11 +54,9 @@ class Decider:
     def push(self, prediction: Prediction) -> list[Decision]:
         """Take a prediction; returns the decision that it ends, if it does."""
         elapsed = prediction.end - self._end
+        self._listen(prediction)
         label = self._next_label(prediction, elapsed)
-        closed: list[Decision] = []
-        if label != self._label:
-            closed = self._close()
-            self._label, self._start = label, self._end
+        closed = [] if label == self._label else self._switch(label, prediction)
         self._confidence += elapsed * self._probability(label)
         self._weight += elapsed
         self._end = prediction.end
@@ -62,35 +64,60 @@ class Decider:
 
     def flush(self) -> list[Decision]:
         """End of the stream: the open decision."""
-        closed = self._close()
+        closed = self._close(self._end)
         self._label = None
         return closed
 
-    def _close(self) -> list[Decision]:
-        if self._label is None or self._end <= self._start:
+    def _switch(self, label: str, prediction: Prediction) -> list[Decision]:
+        """Close the label in force where the next one begins: at the ends of speech to the sample, else at a hop."""
+        voice, begin = prediction.voice, self._end
+        if label == SILENCE and self._label is not None:
+            begin = self._quiet_from if self._quiet_from is not None else begin
+        elif voice is not None and self._label == SILENCE and voice[0] > self._start:
+            begin = voice[0]
+        elif self._label is None and voice is not None and voice[0] - begin >= self.config.silence_s * self._rate:
+            self._label, begin = SILENCE, voice[0]
+        closed = self._close(begin)
+        self._label, self._start = label, begin
+        return closed
+
+    def _close(self, end: int) -> list[Decision]:
+        if self._label is None or end <= self._start:
             return []
         confidence = self._confidence / self._weight if self._weight else 0.0
         self._confidence = self._weight = 0.0
-        return [Decision(self._start, self._end, self._label, confidence)]
+        return [Decision(self._start, end, self._label, confidence)]
 
     def _probability(self, label: str) -> float:
         if not self.smoothed or label == SILENCE:
             return 0.0
         return max(self.smoothed) if label == UNCERTAIN else self.smoothed[self.labels.index(label)]
 
+    def _listen(self, prediction: Prediction) -> None:
+        """Follow where the quiet began."""
+        if prediction.voice is not None and prediction.voice[1] <= self._end:
+            self._quiet_from = prediction.voice[1]
+        elif not prediction.probabilities or prediction.level_dbfs < self.config.silence_dbfs:
+            if self._quiet_from is None:
+                # A level tells about the last hop alone: what lies before the first prediction may not be quiet.
+                self._quiet_from = prediction.end if self._label is None else self._end
+        else:
+            self._quiet_from = None
+
     def _next_label(self, prediction: Prediction, elapsed: int) -> str:
-        quiet = not prediction.probabilities or prediction.level_dbfs < self.config.silence_dbfs
-        # A level tells about the last hop alone; what lies before the first prediction is not known to be quiet.
-        self._silent_samples = self._silent_samples + (elapsed if self._end else 0) if quiet else 0
-        if not prediction.probabilities or self._silent_samples >= self.config.silence_s * self._sample_rate:
+        quiet = self._quiet_from is not None
+        quiet_samples = 0 if self._quiet_from is None else prediction.end - self._quiet_from
+        if not prediction.probabilities or (quiet and quiet_samples >= self.config.silence_s * self._rate):
             self.smoothed = ()
             self._rival = None
             return SILENCE
+        current = self._label
+        if quiet and current is not None:
+            return current
         self._smooth(prediction.probabilities, elapsed)
         best = max(self.smoothed)
         leader = self.labels[self.smoothed.index(best)]
         candidate = leader if best >= self.config.abstain_below else UNCERTAIN
-        current = self._label
         if current is None or current == SILENCE or candidate == current:
             self._rival = None
             return candidate
@@ -102,7 +129,11 @@ class Decider:
                 return current
         self._rival_samples = self._rival_samples + elapsed if candidate == self._rival else elapsed
         self._rival = candidate
-        if self._rival_samples < self.config.hold_s * self._sample_rate:
+        shown_samples = prediction.end - self._start
+        if (
+            self._rival_samples < self.config.hold_s * self._rate
+            or shown_samples < self.config.min_duration_s * self._rate
+        ):
             return current
         self._rival = None
         return candidate
@@ -111,7 +142,7 @@ class Decider:
         if not self.smoothed or self.config.smoothing_s == 0.0:
             self.smoothed = probabilities
             return
-        keep = math.exp(-elapsed / (self.config.smoothing_s * self._sample_rate))
+        keep = math.exp(-elapsed / (self.config.smoothing_s * self._rate))
         self.smoothed = tuple(
             keep * old + (1.0 - keep) * new for old, new in zip(self.smoothed, probabilities, strict=True)
         )

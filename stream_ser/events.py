@@ -7,6 +7,7 @@ not overflow (a 32-bit counter would after 37.28 hours at 16 kHz).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +23,21 @@ class Block:
     """Audio on its way from a source to the pipeline.
 
     Attributes:
-        samples: ``(time,)`` float32, mono, full scale at 1.0, at ``sample_rate`` of the source.
+        samples: ``(time,)`` float32, mono, full scale at 1.0, at ``sample_rate`` of the source; may be empty.
         captured_at: ``time.monotonic()`` at the capture of the last sample, or None when it is not live.
-        lost: samples (at the source's rate) that were lost right before this block.
+        lost: samples (at the source's rate) that were lost right before this block and are not in it.
+        gap: length of a loss that begins with this block's first sample: what stands for it, zeros and what a filter
+            made of them, is in ``samples`` and in the blocks that follow. See ``sources.resampled``.
+        behind: the recogniser is so late that it shall hear this block without asking the network.
+        notices: what became known of the capture before this block.
     """
 
     samples: NDArray[np.float32]
     captured_at: float | None = None
     lost: int = 0
+    gap: int = 0
+    behind: bool = False
+    notices: tuple[tuple[NoticeKind, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +60,14 @@ class Prediction:
     """One run of the network on the window that ends at sample ``end``.
 
     Attributes:
-        start: first sample of real audio in the window (padding before the stream's start does not count).
+        start: first sample that the network saw: no padding before the stream's start, nothing of earlier utterances.
         end: one past the window's last sample.
         probabilities: calibrated, in the order of the model's labels; empty where the window is silent, for then
             the network is not asked.
         level_dbfs: RMS level of the newest hop, dB relative to full scale.
         timing: measured cost, not part of equality.
+        voice: first sample and one past the last of the window's newest speech, as far as it lies in the window; None
+            where nobody speaks, or nothing listens for it.
     """
 
     start: int
@@ -65,6 +75,7 @@ class Prediction:
     probabilities: tuple[float, ...]
     level_dbfs: float
     timing: Timing | None = field(default=None, compare=False)
+    voice: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +103,28 @@ class Gap:
     length: int
 
 
-Event = Prediction | Decision | Gap
+#: ``stalled``: the device delivers nothing, or less than the clock says; ``resumed``: it does again. ``lost``: it is
+#: gone; ``attached``: found again. ``overflow``: it says that it lost audio. ``behind``: predictions are left out.
+#: ``recording``: what was heard can no longer be kept.
+NoticeKind = Literal["stalled", "resumed", "lost", "attached", "overflow", "behind", "recording"]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a person should know about a live capture. What was lost is told by a :class:`Gap`, always.
+
+    Attributes:
+        at: sample up to which the stream had come.
+        kind: for programs.
+        text: one line for people.
+    """
+
+    at: int
+    kind: NoticeKind
+    text: str
+
+
+Event = Prediction | Decision | Gap | Notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +155,7 @@ class Summary:
         probabilities: mean over the fullest windows (see ``pipeline.clip_probabilities``), in the order of the
             labels; empty for silence.
         seconds: time on each label that was shown, by label, in seconds; silence and uncertain included.
+        skipped: predictions that were left out because the recogniser was late.
     """
 
     samples: int
@@ -130,3 +163,4 @@ class Summary:
     label: str
     probabilities: tuple[float, ...]
     seconds: dict[str, float]
+    skipped: int = 0

@@ -107,12 +107,11 @@ class Framer:
         self._ring = RingBuffer(size + self._span, item_shape, fill)
         self.reset()
 
-    def reset(self) -> None:
-        """Back to the start of a stream."""
+    def reset(self, start: int = 0) -> None:
+        """Back to the start of a stream, whose first item has the position ``start``."""
         self._ring.reset()
-        self.total = 0
-        self._next_end = self._first
-        self._last_end = 0
+        self.total = self._last_end = start
+        self._next_end = start + self._first
 
     def push(self, items: Array) -> Iterator[Windows]:
         """Take ``(n, *item_shape)`` items and give out every window that they complete.
@@ -138,9 +137,9 @@ class Framer:
             self._next_end, self._last_end = last + self.hop, last
             yield Windows(end, np.moveaxis(windows, -1, 1))
 
-    def flush(self) -> Windows | None:
-        """The window that ends with the stream, unless it is empty or was given out already."""
-        if self.total == self._last_end:
+    def flush(self, again: bool = False) -> Windows | None:
+        """The window that ends with the stream, unless that is empty or, but for ``again``, was given out already."""
+        if self.total == self._last_end and not again:
             return None
         self._last_end = self.total
         return Windows(self.total, self._ring.latest(self.size)[None])

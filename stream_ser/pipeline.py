@@ -33,7 +33,7 @@ from stream_ser.events import (
 )
 from stream_ser.features import LogMel
 from stream_ser.framer import Framer
-from stream_ser.vad import Voice, VoiceDetector
+from stream_ser.vad import CHUNK_MS, Voice, VoiceDetector, newest_utterance
 
 #: Level of digital silence, dBFS: finite, so that every output format can write it.
 LOWEST_DBFS = -120.0
@@ -90,14 +90,14 @@ class Recognizer:
         except ValueError as error:
             raise ModelError(f"{engine.path}: {error}; export the model again") from None
         self._frames = Framer(features.n_fft, features.hop_length)
-        before_start = np.full(features.n_mels + _EXTRA, self._log_mel.silence, dtype=np.float32)
-        before_start[-_EXTRA:] = 0.0
+        self._nothing = np.full(features.n_mels + _EXTRA, self._log_mel.silence, dtype=np.float32)
+        self._nothing[-_EXTRA:] = 0.0
         self._columns = Framer(
             window.frames,
             window.hop,
             (features.n_mels + _EXTRA,),
             first=window.minimum,
-            fill=before_start,
+            fill=self._nothing,
             at_once=1,
         )
         self._vad = None if vad is None else VoiceDetector(features.sample_rate, vad)
@@ -244,9 +244,7 @@ class Recognizer:
         heard = self._samples - self._start
         return Summary(heard, self._lost, label, probabilities, dict(self._seconds), self._skipped)
 
-    def _take(
-        self, samples: NDArray[np.float32], events: list[Event], captured_at: float | None, behind: bool
-    ) -> None:
+    def _take(self, samples: NDArray[np.float32], events: list[Event], captured_at: float | None, behind: bool) -> None:
         self._samples += samples.size
         started = time.perf_counter()
         if self._vad is not None:
@@ -280,6 +278,8 @@ class Recognizer:
         features = self.card.features
         end -= self._first_column
         started = time.perf_counter()
+        level_dbfs = to_dbfs(float(window[-self.card.window.hop :, _POWER].mean(dtype=np.float64)))
+        window, begin, voice = self._newest_speech(end, window)
         probabilities: tuple[float, ...] = ()
         if self._holds_speech(window):
             probabilities = self.engine.probabilities(window[:, :-_EXTRA])
@@ -289,18 +289,40 @@ class Recognizer:
         if captured_at is not None:
             behind_s = (self._samples - end_sample) / features.sample_rate
             age_ms = 1000.0 * (time.monotonic() - captured_at + behind_s)
-        first_frame = max(0, end - len(window))
         prediction = Prediction(
-            start=self._start + first_frame * features.hop_length,
+            start=self._start + max(0, end - len(window) + begin) * features.hop_length,
             end=end_sample,
             probabilities=probabilities,
-            level_dbfs=to_dbfs(float(window[-self.card.window.hop :, _POWER].mean(dtype=np.float64))),
+            level_dbfs=level_dbfs,
             timing=Timing(1000.0 * self._features_s, 1000.0 * (finished - started), age_ms),
+            voice=voice,
         )
         self._features_s = 0.0
         events.append(prediction)
         self._emit_decisions(self._decider.push(prediction), events)
         self._remember(end, probabilities)
+
+    def _newest_speech(
+        self, end: int, window: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], int, tuple[int, int] | None]:
+        """The window without earlier utterances, its first frame that is left, and where its newest speech lies.
+
+        Another utterance may be another mood or another speaker: the network sees it as it saw the clips of its
+        training, with nothing before it.
+        """
+        if self._vad is None:
+            return window, 0, None
+        utterance = newest_utterance(window[:, _VOICED] > 0.0, window[:, _SPEAKING] > 0.0)
+        if utterance is None:
+            return window, 0, None
+        if utterance.begin:
+            window = window.copy()
+            window[: utterance.begin] = self._nothing
+        features, first = self.card.features, end - len(window)
+        # Speech is told from a click only after a while, and by whole chunks.
+        late = max(0, round((self._vad.config.min_speech_s - CHUNK_MS / 1000.0) * features.sample_rate))
+        began = max(0, (first + utterance.first) * features.hop_length - late)
+        return window, utterance.begin, (self._start + began, self._start + features.samples_for(first + utterance.end))
 
     def _holds_speech(self, window: NDArray[np.float32]) -> bool:
         """Whether a window is worth an opinion: not too quiet, and with enough speech in it that is not long over."""

@@ -57,6 +57,44 @@ class Voice:
     speaking: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """The newest speech in a window, in frames of the window.
+
+    Attributes:
+        begin: first frame behind all earlier utterances; 0 where the window holds none.
+        first: first frame in which somebody speaks in this one.
+        end: one past the last such frame.
+    """
+
+    begin: int
+    first: int
+    end: int
+
+
+def newest_utterance(voiced: NDArray[np.bool_], speaking: NDArray[np.bool_]) -> Utterance | None:
+    """Find the newest speech; None where nobody speaks.
+
+    Args:
+        voiced: ``(frames,)``, :attr:`Voice.voiced`.
+        speaking: ``(frames,)``, :attr:`Voice.speaking`; a frame without it lies between two utterances.
+
+    Example:
+        >>> flags = np.array([[1, 0, 0, 1, 1, 0], [1, 1, 0, 1, 1, 1]], dtype=bool)
+        >>> newest_utterance(*flags)
+        Utterance(begin=2, first=3, end=5)
+    """
+    heard = np.flatnonzero(voiced)
+    if not heard.size:
+        return None
+    end = int(heard[-1]) + 1
+    apart = np.flatnonzero(~speaking[:end])
+    edge = int(apart[-1]) + 1 if apart.size else 0
+    earlier = np.flatnonzero(speaking[:edge])
+    begin = int(earlier[-1]) + 1 if earlier.size else 0
+    return Utterance(begin, int(heard[np.searchsorted(heard, edge)]), end)
+
+
 def available() -> bool:
     """Whether the package is installed; it has no wheel for some platforms, such as Linux on ARM."""
     from importlib.util import find_spec
@@ -111,16 +149,16 @@ class VoiceDetector:
         self._keep = 10.0 ** (-FALL_DB_PER_S * CHUNK_MS / 10_000.0)
         self.reset()
 
-    def reset(self) -> None:
-        """Back to the start of a stream."""
+    def reset(self, start: int = 0) -> None:
+        """Back to the start of a stream, whose first sample has the position ``start``."""
         self._network.reset()
         self._filled = 0
-        self._end = 0
+        self._end = start
         self._power = 10.0 ** (START_DBFS / 10.0)
         self._speaking = False
         #: Where what may become speech began, and where speech was last heard.
         self._began: int | None = None
-        self._voiced_end = 0
+        self._voiced_end = start
 
     def push(self, samples: NDArray[np.float32]) -> list[Voice]:
         """Take ``(time,)`` samples; returns the chunks that they complete."""

@@ -58,13 +58,13 @@ def test_silence_claims_nothing() -> None:
     assert decision == Decision(0, 4 * HOP, SILENCE, 0.0)
 
 
-def test_quiet_ends_the_emotion_after_a_while() -> None:
+def test_quiet_ends_the_emotion_where_it_began() -> None:
     decider = Decider(LABELS, RATE, DeciderConfig(silence_s=0.75))
     decisions = []
     for index in range(8):
         decisions += decider.push(Prediction(0, (index + 1) * HOP, A, -20.0 if index < 4 else -70.0))
     decisions += decider.flush()
-    assert [(d.label, d.start, d.end) for d in decisions] == [("a", 0, 6 * HOP), (SILENCE, 6 * HOP, 8 * HOP)]
+    assert [(d.label, d.start, d.end) for d in decisions] == [("a", 0, 4 * HOP), (SILENCE, 4 * HOP, 8 * HOP)]
 
 
 def test_what_lies_before_the_first_prediction_is_not_called_quiet() -> None:
@@ -105,3 +105,88 @@ def test_bad_settings_are_refused() -> None:
         DeciderConfig(abstain_below=1.0)
     with pytest.raises(ValueError, match="negative"):
         DeciderConfig(hold_s=-1.0)
+
+
+def spoken(rows: str, voices: list[tuple[int, int] | None], **config) -> list[tuple[str, int, int]]:
+    """Decisions of a stream with voice activity detection: ``a``, ``b``, ``-`` (not asked), a hop each."""
+    decider = Decider(LABELS, RATE, DeciderConfig(**{"smoothing_s": 0.0, "hold_s": 0.0, **config}))
+    decisions = []
+    for index, (row, voice) in enumerate(zip(rows, voices, strict=True)):
+        probabilities = {"a": A, "b": B, "-": ()}[row]
+        decisions += decider.push(Prediction(0, (index + 1) * HOP, probabilities, -20.0, voice=voice))
+    return [(d.label, d.start, d.end) for d in decisions + decider.flush()]
+
+
+def test_an_emotion_begins_and_ends_with_the_voice() -> None:
+    voices = [None, (7_000, 8_000), (7_000, 12_000), (7_000, 13_000), (7_000, 13_000), (7_000, 13_000), None]
+    assert spoken("-aaaaa-", voices, silence_s=0.5) == [
+        (SILENCE, 0, 7_000),
+        ("a", 7_000, 13_000),
+        (SILENCE, 13_000, 7 * HOP),
+    ]
+
+
+def test_a_short_pause_belongs_to_the_emotion_and_decides_nothing() -> None:
+    voices = [(0, 4_000), (0, 4_000), (0, 4_000), (0, 16_000), (0, 20_000)]
+    # What the network says of the pause would be another emotion.
+    assert spoken("abbaa", voices, silence_s=1.0) == [("a", 0, 5 * HOP)]
+    assert spoken("aabbb", voices, silence_s=1.0) == [("a", 0, 3 * HOP), ("b", 3 * HOP, 5 * HOP)]
+
+
+def test_speech_that_goes_on_after_a_shown_silence_begins_anew() -> None:
+    voices = [(0, 4_000), (0, 4_000), (0, 4_000), (0, 16_000)]
+    assert spoken("aaab", voices, silence_s=0.5) == [("a", 0, 4_000), (SILENCE, 4_000, 12_000), ("b", 12_000, 16_000)]
+
+
+def test_a_late_first_voice_leaves_silence_before_it() -> None:
+    assert spoken("a", [(3_000, 4_000)], silence_s=0.5) == [("a", 0, HOP)]
+    assert spoken("a", [(3_000, 4_000)], silence_s=0.1) == [(SILENCE, 0, 3_000), ("a", 3_000, HOP)]
+
+
+def test_a_label_is_shown_for_its_minimum_duration() -> None:
+    rows = [A] + [B] * 8
+    options = {"smoothing_s": 0.0, "hold_s": 0.0}
+    first, second = run(rows, **options, min_duration_s=1.0)
+    assert (first.label, first.end, second.label) == ("a", 3 * HOP, "b")
+    assert [d.end for d in run(rows, **options)] == [HOP, 9 * HOP]
+    # Silence does not wait for it.
+    assert [d.label for d in run([A, ()], **options, min_duration_s=5.0)] == ["a", SILENCE]
+
+
+def test_a_stream_may_start_anywhere() -> None:
+    decisions = {}
+    for start in (0, 2**32):
+        decider = Decider(LABELS, RATE, DeciderConfig(silence_s=0.25))
+        decider.reset(start)
+        found = []
+        for index, row in enumerate([A, (), B, B]):
+            found += decider.push(Prediction(start, start + (index + 1) * HOP, row, -20.0))
+        decisions[start] = [(d.label, d.start - start, d.end - start) for d in found + decider.flush()]
+    assert decisions[0] == decisions[2**32]
+    assert [label for label, _, _ in decisions[0]] == ["a", SILENCE, "b"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    hops=st.lists(st.tuples(st.sampled_from([A, B, EVEN]), st.integers(0, HOP)), min_size=1, max_size=40),
+    hangover_s=st.sampled_from([0.3, 1.0]),
+    silence_s=st.sampled_from([0.0, 0.5, 2.0]),
+)
+def test_decisions_cover_a_spoken_stream_without_overlap(hops, hangover_s, silence_s) -> None:
+    """Each hop has so many voiced samples at its start; an utterance ends with a pause of the hangover."""
+    decider = Decider(LABELS, RATE, DeciderConfig(silence_s=silence_s))
+    decisions: list[Decision] = []
+    voice: tuple[int, int] | None = None
+    for index, (row, voiced) in enumerate(hops):
+        start, end = index * HOP, (index + 1) * HOP
+        if voiced:
+            again = voice is None or start - voice[1] >= hangover_s * RATE
+            voice = (start if again or voice is None else voice[0], start + voiced)
+        speaking = voice is not None and end - voice[1] < hangover_s * RATE
+        decisions += decider.push(Prediction(0, end, row if speaking else (), -20.0, voice=voice))
+    decisions += decider.flush()
+    assert (decisions[0].start, decisions[-1].end) == (0, len(hops) * HOP)
+    for before, after in itertools.pairwise(decisions):
+        assert before.end == after.start
+        assert before.label != after.label
+    assert all(d.end > d.start for d in decisions)

@@ -17,7 +17,7 @@ from stream_ser import vad
 from stream_ser.audio import read_blocks
 from stream_ser.config import VadConfig
 from stream_ser.errors import ModelError
-from stream_ser.vad import Voice, VoiceDetector
+from stream_ser.vad import Voice, VoiceDetector, newest_utterance
 
 RATE = 16_000
 CHUNK = 512
@@ -203,3 +203,25 @@ def test_bad_settings_are_refused() -> None:
         VadConfig(enter=0.2, leave=0.3)
     with pytest.raises(ValueError, match="negative"):
         VadConfig(min_silence_s=-1.0)
+
+
+def flags(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """``v`` voiced, ``p`` pausing, ``.`` nobody speaks; a frame each."""
+    return np.array([c == "v" for c in text]), np.array([c != "." for c in text])
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("....", None),
+        ("vvpv", (0, 0, 4)),
+        ("..vvpp", (0, 2, 4)),
+        ("vpp..vvp", (3, 5, 7)),
+        ("vpp..vvpp..", (3, 5, 7)),
+        ("pp..vp.vv", (6, 7, 9)),
+        ("ppp..", None),
+    ],
+)
+def test_the_newest_utterance_is_told_from_those_before(text, found) -> None:
+    utterance = newest_utterance(*flags(text))
+    assert (utterance and (utterance.begin, utterance.first, utterance.end)) == found
