@@ -164,7 +164,7 @@ def _engine(model: Model, provider: Provider) -> Engine:
 
 def _events(recognizer: Recognizer, source: Source) -> Iterator[Event]:
     for block in resampled(source, recognizer.card.features.sample_rate):
-        yield from recognizer.push(block.samples, lost=block.lost, captured_at=block.captured_at)
+        yield from recognizer.push_block(block)
     yield from recognizer.flush()
 
 

@@ -166,9 +166,9 @@ class Recognizer:
             samples: ``(time,)`` float32 at the card's sample rate, full scale at 1.0.
             lost: samples that were lost right before this block. They are replaced by zeros, so that every later
                 position is right, and reported as a :class:`Gap`.
-            gap: a loss of this many samples begins with the block: what stands for it is in the block and the next ones.
-            behind: hear the block without asking the network: the predictions that it would ask for are counted and left
-                out. The same blocks with the same marks give the same events.
+            gap: a loss of this many samples begins with the block: what stands for it is in the block and the next.
+            behind: hear the block without asking the network: the predictions that it would ask for are counted and
+                left out. The same blocks with the same marks give the same events.
             captured_at: ``time.monotonic()`` at the capture of the block's last sample.
 
         Raises:

@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 import wave
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -23,6 +25,7 @@ from stream_ser.audio import AudioFile, Resampler
 from stream_ser.config import SAMPLE_RATE_HZ
 from stream_ser.errors import AudioError, OutputError
 from stream_ser.events import Block
+from stream_ser.regions import Region, append_regions, read_regions
 from stream_ser.wav import RawFormat
 
 _WAV_LIMIT_BYTES = 2**32 - 4096
@@ -54,52 +57,91 @@ class _Closing:
         self.close()
 
 
-def resampled(source: Source, sample_rate: int = SAMPLE_RATE_HZ) -> Iterator[Block]:
-    """The blocks of a source at another rate, with ``lost`` and ``captured_at`` to match.
+class GapMarker:
+    """Tells where losses that were counted at one rate lie in samples at another, and cuts blocks there.
 
-    Positions count exactly: after any number of input samples and losses the output, losses included, is
-    that many times ``sample_rate / source.sample_rate``, rounded once, so nothing drifts. The filter is
-    flushed at a loss: the two sides of a gap do not ring into each other. A block is without samples only
-    where audio was lost and none followed, at the end of a stream.
+    Starts and the sum of all lengths are exact and rounded once, so nothing drifts however many losses there are: one
+    that is too short to make a sample adds to the next.
+
+    Args:
+        input_rate: at which losses are counted, Hz.
+        output_rate: of the blocks, Hz.
     """
-    if source.sample_rate == sample_rate:
-        yield from (block for block in source if len(block.samples) or block.lost)
-        return
-    resampler = Resampler(source.sample_rate, sample_rate)
-    taken = given = pending_lost = 0
-    last_captured_at: float | None = None
 
-    def emit(samples: NDArray[np.float32], captured_at: float | None) -> Iterator[Block]:
-        nonlocal given, pending_lost
+    def __init__(self, input_rate: int, output_rate: int) -> None:
+        self._rates = input_rate, output_rate
+        self._lost = self._told = self._given = 0
+        self._ahead: deque[tuple[int, int]] = deque()
+
+    def lose(self, start: int, length: int) -> None:
+        """Note a loss; it lies behind all the samples that were cut so far, and behind the loss before."""
+        self._lost += length
+        told, self._told = self._told, self._scaled(self._lost)
+        if self._told > told:
+            self._ahead.append((self._scaled(start), self._told - told))
+
+    def cut(self, block: Block) -> Iterator[Block]:
+        """A block as parts, one of which begins at each loss."""
+        samples, rate = block.samples, self._rates[1]
         if not len(samples):
             return
+        first = gap = 0
+        while self._ahead and self._ahead[0][0] - self._given < len(samples):
+            start, length = self._ahead.popleft()
+            cut = max(start - self._given, first)
+            if cut > first:
+                behind_s = (len(samples) - cut) / rate
+                at = None if block.captured_at is None else block.captured_at - behind_s
+                yield Block(samples[first:cut], at, gap=gap, behind=block.behind)
+                first, gap = cut, 0
+            gap += length
+        self._given += len(samples)
+        yield replace(block, samples=samples[first:], lost=0, gap=gap)
+
+    def _scaled(self, samples: int) -> int:
+        input_rate, output_rate = self._rates
+        return (2 * samples * output_rate + input_rate) // (2 * input_rate)
+
+
+def resampled(source: Source, sample_rate: int = SAMPLE_RATE_HZ) -> Iterator[Block]:
+    """The blocks of a source at another rate, without holes: what was lost goes through the filter as zeros.
+
+    So a live stream and its recording, which holds zeros there too, give the same samples. Where a loss begins a block
+    begins, and its ``gap`` says how long the loss is. Notices come at once, in a block of their own.
+    """
+    resampler = Resampler(source.sample_rate, sample_rate)
+    marker = GapMarker(source.sample_rate, sample_rate)
+    second = np.zeros(source.sample_rate, np.float32)
+    taken = given = 0
+    last_captured_at: float | None = None
+
+    def emit(samples: NDArray[np.float32], captured_at: float | None, behind: bool = False) -> Iterator[Block]:
+        nonlocal given
         given += len(samples)
         if captured_at is not None:  # the filter still holds back the newest samples
             captured_at -= max(0.0, taken / source.sample_rate - given / sample_rate)
-        yield Block(samples, captured_at, pending_lost)
-        pending_lost = 0
-
-    def due() -> int:
-        return (2 * taken * sample_rate + source.sample_rate) // (2 * source.sample_rate)
+        return marker.cut(Block(samples, captured_at, behind=behind))
 
     for block in source:
+        if block.notices:
+            yield Block(second[:0], notices=block.notices)
+        if block.gap:  # at the right rate already, and marked: a recording
+            yield block
+            continue
         if block.lost:
-            # Cut to what is due: rounding each stretch by itself would add up over many losses.
-            yield from emit(resampler.flush()[: max(0, due() - given)], last_captured_at)
+            marker.lose(taken, block.lost)
             taken += block.lost
-            lost = max(0, due() - given)
-            given += lost
-            pending_lost += lost
+            for first in range(0, block.lost, second.size):
+                yield from emit(resampler.push(second[: block.lost - first]), None, block.behind)
         taken += len(block.samples)
-        last_captured_at = block.captured_at
-        yield from emit(resampler.push(block.samples), block.captured_at)
+        if len(block.samples):
+            last_captured_at = block.captured_at
+        yield from emit(resampler.push(block.samples), block.captured_at, block.behind)
     yield from emit(resampler.flush(), last_captured_at)
-    if pending_lost:
-        yield Block(np.zeros(0, np.float32), last_captured_at, pending_lost)
 
 
 class FileSource(_Closing):
-    """A file, or standard input as ``-``, at 16 kHz.
+    """A file, or standard input as ``-``, at 16 kHz. Where a recording knows of gaps, so do its blocks.
 
     Args:
         path: anything libsndfile reads, or ``-``.
@@ -107,6 +149,7 @@ class FileSource(_Closing):
         block_samples: samples of a block at ``sample_rate``.
         raw: the input has no header and is of this format.
         sample_rate: of the blocks, Hz.
+        channel: take this one alone, from 0; the mean of all if None.
 
     Attributes:
         duration_s: None where unknown (a pipe).
@@ -123,17 +166,21 @@ class FileSource(_Closing):
         block_samples: int = SAMPLE_RATE_HZ // 10,
         raw: RawFormat | None = None,
         sample_rate: int = SAMPLE_RATE_HZ,
+        channel: int | None = None,
     ) -> None:
         self.name = os.fspath(path)
         self.sample_rate = sample_rate
         self.realtime = realtime
         self._closed = threading.Event()
+        self._gaps: list[Region] = []
         if self.name == "-":
             if sys.stdin is None or sys.stdin.isatty():
                 raise AudioError("standard input is a terminal, expected audio piped into it: ... | stream-ser file -")
-            self._audio = AudioFile(sys.stdin.buffer, sample_rate, block_samples, raw, "standard input")
+            self._audio = AudioFile(sys.stdin.buffer, sample_rate, block_samples, raw, "standard input", channel)
         else:
-            self._audio = AudioFile(path, sample_rate, block_samples, raw)
+            self._audio = AudioFile(path, sample_rate, block_samples, raw, channel=channel)
+            if raw is None:
+                self._gaps = read_regions(path)
         self.duration_s = self._audio.duration_s
 
     @property
@@ -149,6 +196,9 @@ class FileSource(_Closing):
         """
         start_s = time.monotonic()
         position = 0
+        marker = GapMarker(self._audio.source_rate, self.sample_rate)
+        for start, length in self._gaps:
+            marker.lose(start, length)
         for samples in self._audio.blocks():
             position += len(samples)
             due_s: float | None = None
@@ -157,7 +207,7 @@ class FileSource(_Closing):
                 self._closed.wait(max(0.0, due_s - time.monotonic()))
             if self._closed.is_set():
                 return
-            yield Block(samples, captured_at=due_s)
+            yield from marker.cut(Block(samples, captured_at=due_s))
             if self._closed.is_set():
                 return
 
@@ -168,9 +218,9 @@ class FileSource(_Closing):
 
 
 class WavRecorder(_Closing):
-    """Keeps what was captured as 16-bit PCM WAV, zeros where audio was lost.
+    """Keeps what was captured as 16-bit PCM WAV, zeros where audio was lost, and where that was (:mod:`.regions`).
 
-    Blocks of a 16-bit source come back bit for bit when the recording is decoded.
+    Blocks of a 16-bit source come back bit for bit when the recording is decoded, and losses as gaps.
 
     Args:
         path: file to write.
@@ -184,6 +234,7 @@ class WavRecorder(_Closing):
     def __init__(self, path: str | os.PathLike[str], sample_rate: int, force: bool = False) -> None:
         self.path = Path(path)
         self.samples = 0
+        self._gaps: list[Region] = []
         try:
             self._stream = self.path.open("wb" if force else "xb")
         except FileExistsError:
@@ -202,6 +253,8 @@ class WavRecorder(_Closing):
             OutputError: the disk is full, or the recording reaches WAV's 4 GiB.
         """
         lost = block.lost
+        if lost:
+            self._gaps.append((self.samples, lost))
         while lost > 0:
             zeros = np.zeros(min(lost, SAMPLE_RATE_HZ), np.float32)
             self._write(zeros)
@@ -229,6 +282,8 @@ class WavRecorder(_Closing):
         try:
             try:
                 self._wav.close()
+                if self._stream.seekable():
+                    append_regions(self._stream, self._gaps)
             finally:
                 self._stream.close()
         except OSError as error:

@@ -35,6 +35,7 @@ def speak(state, label, seconds, amplitude=0.1):
 
 def lose(state, samples):
     state.take(Gap(state.heard, samples))
+    state.heard += samples
 
 
 def empty():

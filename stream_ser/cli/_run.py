@@ -148,7 +148,7 @@ def drive(
         failure: StreamSerError | None = None
         try:
             for block in resampled(source, info.sample_rate):
-                _emit(recognizer.push(block.samples, lost=block.lost, captured_at=block.captured_at), sinks)
+                _emit(recognizer.push_block(block), sinks)
                 if on_block is not None:
                     on_block(block)
         except (DeviceError, OutputError) as error:

@@ -16,9 +16,13 @@ Every object has ``type`` and ``file`` (the path, ``-``, or the device). Positio
     the labels, ``silence`` or ``uncertain``) and ``confidence``, its mean smoothed probability.
 ``gap``
     ``length`` samples from ``start`` on that were lost before they reached the recogniser.
+``notice``
+    Something about a live capture: ``at``, the sample up to which the stream had come, ``kind`` (``stalled``,
+    ``resumed``, ``lost``, ``attached``, ``overflow``, ``behind`` or ``recording``) and ``text`` for people.
 ``summary``
     Last line. ``samples``, ``duration_s``, ``lost`` (samples), ``label`` of the whole stream,
-    ``probabilities`` (null for silence), ``seconds`` shown by label. A stream without this line broke off
+    ``probabilities`` (null for silence), ``seconds`` shown by label, ``skipped`` (predictions that were left out
+    because the recogniser was late). A stream without this line broke off
     with an error; a file that gave no event before it broke off has no line at all.
 """
 
@@ -58,7 +62,7 @@ class JsonLines:
             self._begin()
 
     def write(self, event: Event) -> None:
-        """Write a ``prediction``, ``decision`` or ``gap`` line."""
+        """Write a ``prediction``, ``decision``, ``gap`` or ``notice`` line."""
         self._begin()
         if isinstance(event, Prediction):
             self._prediction(event)
@@ -69,8 +73,10 @@ class JsonLines:
                 label=event.label,
                 confidence=round(event.confidence, PROBABILITY_DIGITS),
             )
-        else:
+        elif isinstance(event, Gap):
             self._gap(event)
+        else:
+            self._line("notice", at=event.at, at_s=self._seconds(event.at), kind=event.kind, text=event.text)
 
     def close(self, summary: Summary | None) -> None:
         """Write the ``summary`` line, if there is a summary."""
@@ -84,6 +90,7 @@ class JsonLines:
                 label=summary.label,
                 probabilities=self._probabilities(summary.probabilities),
                 seconds={label: round(value, SECONDS_DIGITS) for label, value in summary.seconds.items()},
+                skipped=summary.skipped,
             )
         self._out.flush()
 

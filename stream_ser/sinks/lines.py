@@ -7,7 +7,7 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_ser.events import SILENCE, Decision, Event, Gap, Prediction, StreamInfo, Summary
+from stream_ser.events import SILENCE, Decision, Event, Gap, Notice, StreamInfo, Summary
 
 
 class Lines:
@@ -32,7 +32,9 @@ class Lines:
         """Write a line for a gap, and for a stretch so short that no tick came while it lasted."""
         if isinstance(event, Gap):
             self._say(f"{self._at(event.start)}  {event.length} samples lost")
-        elif not isinstance(event, Prediction):
+        elif isinstance(event, Notice):
+            self._say(f"{self._at(event.at)}  {event.kind}: {event.text}")
+        elif isinstance(event, Decision):
             self._announce(event)
 
     def tick(

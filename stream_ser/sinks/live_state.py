@@ -49,7 +49,7 @@ class LiveState:
         source: device or file.
         labels: the model's labels.
         sample_rate: Hz, of every position.
-        heard: samples since the stream's start, lost ones included.
+        heard: samples since the stream's start, and what stands for lost ones.
         duration_s: of a file, to show the progress; None live.
         probabilities: smoothed, in the order of the labels; empty in silence and before the first prediction.
         current: the stretch being shown now; None before the first decision.
@@ -104,7 +104,6 @@ class LiveState:
             if event.start > last.end:
                 self.moments.append(Moment(event.start, last.label if last.label != GAP else "", last.confidence))
             self.moments.append(Moment(event.start + event.length, GAP, 0.0))
-            self.heard = max(self.heard, event.start + event.length)
             self.lost += event.length
 
     def hear(self, samples: NDArray[np.float32]) -> None:
