@@ -1,8 +1,8 @@
 """Decode audio to mono float32 in blocks, and resample it as a stream.
 
 Invariants: memory does not grow with the length of the input; a 16-bit PCM sample ``k`` becomes exactly
-``k / 32768``; no NaN or infinite sample gets past :class:`AudioFile`; resampled output does not depend on how
-the input was split.
+``k / 32768``; no NaN, infinite or absurdly large sample gets past :class:`AudioFile`; resampled output does not
+depend on how the input was split.
 
 PCM and float WAV is decoded by :mod:`stream_ser.wav`, as it arrives; all else by
 :mod:`stream_ser.sndfile`, which needs to seek and gets piped input through a temporary file.
@@ -37,6 +37,10 @@ from stream_ser.wav import (
 #: What a pipe that is not PCM WAV may fill of the temporary folder.
 SPOOL_LIMIT_BYTES = 2 * 1024**3
 _COPY_BYTES = 1 << 16
+#: Of all channels, what is decoded at once at most.
+_BLOCK_SAMPLES = 1 << 21
+#: Louder than 32-bit integers that were never scaled: only damage gives that, and its power overflows.
+LOUDEST = 2.0**32
 
 
 class Resampler:
@@ -130,9 +134,11 @@ class AudioFile:
     Args:
         source: path, or an open binary stream, seekable or not, which stays the caller's to close.
         sample_rate: rate of the blocks, Hz.
-        block_samples: about the length of a block at ``sample_rate``; exactly, if nothing is resampled.
+        block_samples: about the length of a block at ``sample_rate``; exactly, if nothing is resampled, and less where
+            that is more than two million samples of all channels.
         raw: take the bytes for headerless samples of this format.
         name: what messages call it; the path by default.
+        channel: take this one alone, from 0; the mean of all if None.
 
     Attributes:
         source_rate: the input's own rate, Hz.
@@ -141,7 +147,7 @@ class AudioFile:
         warning: filled once the blocks are through: what was wrong with a file that could be used anyway.
 
     Raises:
-        AudioError: it cannot be opened, is empty, or is no audio.
+        AudioError: it cannot be opened, is empty, is no audio, or has no such channel.
     """
 
     def __init__(
@@ -151,6 +157,7 @@ class AudioFile:
         block_samples: int = SAMPLE_RATE_HZ // 10,
         raw: RawFormat | None = None,
         name: str | None = None,
+        channel: int | None = None,
     ) -> None:
         if sample_rate < 1 or block_samples < 1:
             raise ValueError("sample_rate and block_samples must be positive")
@@ -174,9 +181,16 @@ class AudioFile:
             raise
         self.source_rate = self._reader.sample_rate
         self.channels = self._reader.channels
-        frames = self._reader.frames
-        self.duration_s = None if frames is None else frames / self.source_rate
-        self._block_frames = max(1, round(Fraction(block_samples * self.source_rate, sample_rate)))
+        self._channel = 0 if self.channels == 1 and channel is None else channel
+        if channel is not None and not 0 <= channel < self.channels:
+            self.close()
+            expected = f"1 to {self.channels}" if self.channels > 1 else "1"
+            raise AudioError(f"{self.name}: channel {channel + 1} of {self.channels}, expected {expected}, mix or each")
+        there = self._reader.frames
+        self.duration_s = None if there is None else there / self.source_rate
+        frames = round(Fraction(block_samples * self.source_rate, sample_rate))
+        # A damaged header may announce a thousand channels at 768 kHz.
+        self._block_frames = max(1, min(frames, _BLOCK_SAMPLES // self.channels))
 
     def _open_reader(self, stream: BinaryIO, raw: RawFormat | None) -> _Reader:
         if raw is not None:
@@ -206,7 +220,7 @@ class AudioFile:
         """Decode it, once: non-empty ``(time,)`` float32 blocks at ``sample_rate``.
 
         Raises:
-            AudioError: not one sample, a NaN or infinite sample, or an error of the disk.
+            AudioError: not one sample, a NaN, infinite or absurdly large sample, or an error of the disk.
         """
         resampler = Resampler(self.source_rate, self.sample_rate)
         position = 0
@@ -220,7 +234,10 @@ class AudioFile:
             self._check_finite(frames, position)
             position += len(frames)
             # In float64 the mean of finite float32 samples cannot overflow.
-            mono = frames[:, 0] if self.channels == 1 else frames.mean(axis=1, dtype=np.float64).astype(np.float32)
+            if self._channel is None:
+                mono = frames.mean(axis=1, dtype=np.float64).astype(np.float32)
+            else:
+                mono = np.ascontiguousarray(frames[:, self._channel])
             if len(out := resampler.push(mono)):
                 yield out
         self.warning = self._reader.warning
@@ -231,15 +248,16 @@ class AudioFile:
             yield out
 
     def _check_finite(self, frames: Samples, position: int) -> None:
-        bad = ~np.isfinite(frames).all(axis=1)
+        bad = ~(np.abs(frames) <= LOUDEST).all(axis=1)
         if not bad.any():
             return
         index = int(bad.argmax())
-        what = "NaN" if np.isnan(frames[index]).any() else "an infinite value"
+        peak = np.abs(frames[index]).max()  # NaN if one is
+        what = "NaN" if np.isnan(peak) else "an infinite value" if np.isinf(peak) else f"a value of {peak:.0e}"
         sample = position + index
         raise AudioError(
             f"{self.name}: {what} at {sample / self.source_rate:.3f} s (sample {sample}), expected finite "
-            f"samples; export it again, for example as 16-bit PCM"
+            f"samples with full scale at 1; export it again, for example as 16-bit PCM"
         )
 
     def close(self) -> None:

@@ -20,6 +20,8 @@ _ID3_BYTES, _ID3V1_BYTES = 10, 128
 #: Largest Ogg page: 27 bytes of header, 255 of segment table, 255 * 255 of data.
 _OGG_PAGE_BYTES = 65_307
 _OGG_LAST_PAGE = 0x04
+#: What a file offset may be.
+_LAST_POSITION = 2**62
 
 
 class _SequentialSoundFile(soundfile.SoundFile):  # type: ignore[misc]
@@ -29,7 +31,53 @@ class _SequentialSoundFile(soundfile.SoundFile):  # type: ignore[misc]
         return False
 
 
-class _Endless:
+class _Stream:
+    """A stream as libsndfile is to see it: whatever a damaged header makes it seek or read, nothing is raised.
+
+    libsndfile calls back from C, where an exception would be printed and forgotten. A file called ``.raw``, which
+    soundfile would not open without a rate, has no name here.
+
+    Args:
+        stream: seekable.
+        position: where reading begins.
+
+    Attributes:
+        ended: something was asked for past the end.
+        error: what the disk said; the stream has ended there.
+    """
+
+    def __init__(self, stream: BinaryIO, position: int) -> None:
+        self._stream = stream
+        self._position = position
+        self._real_bytes = stream.seek(0, os.SEEK_END)
+        stream.seek(position)
+        self.size_bytes = self._real_bytes
+        self.ended = False
+        self.error: OSError | None = None
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        origin = {os.SEEK_CUR: self._position, os.SEEK_END: self.size_bytes}.get(whence, 0)
+        self._position = min(max(origin + offset, 0), _LAST_POSITION)
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        data = b""
+        there = min(size, self._real_bytes - self._position)
+        if there > 0 and self.error is None:
+            try:
+                self._stream.seek(self._position)
+                data = self._stream.read(there)
+            except OSError as error:
+                self.error = error
+        self._position += len(data)
+        self.ended = len(data) < size
+        return data
+
+
+class _Endless(_Stream):
     """A stream that says it is far longer than it is, and ends all the same.
 
     Where an MP3 does not state its length, libsndfile multiplies the file's size by the first frame's bit rate
@@ -39,26 +87,13 @@ class _Endless:
     SIZE_BYTES = 2**40
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._position = 0
-        self.ended = False
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.SIZE_BYTES}[whence]
-        self._position = origin + offset
-        return self._position
+        super().__init__(stream, 0)
+        self.size_bytes = self.SIZE_BYTES
 
     def read(self, size: int) -> bytes:
         if self._position == self.SIZE_BYTES - _ID3V1_BYTES:  # the decoder looks for a tag there, and insists
             return bytes(size)
-        self._stream.seek(self._position)
-        data = self._stream.read(size)
-        self._position += len(data)
-        self.ended = len(data) < size
-        return data
+        return super().read(size)
 
 
 class SndfileReader:
@@ -74,19 +109,23 @@ class SndfileReader:
 
     Raises:
         AudioError: no audio that can be decoded.
+        OSError: the stream cannot be read.
     """
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
         self._stream = stream
         self._endless: _Endless | None = None
         start = stream.tell()
+        self._seen = _Stream(stream, start)
         try:
-            self._file = _SequentialSoundFile(stream)
+            self._file = _SequentialSoundFile(self._seen)
             if self._file.format in _MP3_FORMATS and not _mp3_states_its_length(stream, start):
                 self._file.close()
-                self._endless = _Endless(stream)
+                self._seen = self._endless = _Endless(stream)
                 self._file = _SequentialSoundFile(self._endless)
         except soundfile.LibsndfileError as error:
+            if self._seen.error is not None:
+                raise self._seen.error from None
             raise AudioError(
                 f"{name}: no audio that can be decoded ({error.error_string.strip() or 'damaged header'}); "
                 f"expected WAV, FLAC, OGG or MP3: convert it, for example with ffmpeg -i INPUT output.wav"
@@ -100,7 +139,11 @@ class SndfileReader:
         self._failed = False
 
     def read(self, frames: int) -> Samples:
-        """At most ``frames`` frames, ``(time, channel)``; none at the end."""
+        """At most ``frames`` frames, ``(time, channel)``; none at the end.
+
+        Raises:
+            OSError: the stream cannot be read.
+        """
         if self._failed:
             return np.zeros((0, self.channels), np.float32)
         # NaN marks what was not decoded: when libsndfile fails, soundfile does not tell how far it got.
@@ -109,6 +152,7 @@ class SndfileReader:
             samples = cast(Samples, self._file.read(out=out))
         except soundfile.LibsndfileError as error:
             self._failed = True
+            self._raise_what_the_disk_said()
             missing = np.isnan(out).any(axis=1)
             samples = out[: int(missing.argmax()) if missing.any() else frames]
             self._read_frames += len(samples)
@@ -116,10 +160,15 @@ class SndfileReader:
             what = "truncated" if cut else f"decoding failed ({error.error_string.strip() or 'damaged data'})"
             self.warning = self._shortage(what)
             return samples
+        self._raise_what_the_disk_said()
         self._read_frames += len(samples)
         if not len(samples):
             self._check_end()
         return samples
+
+    def _raise_what_the_disk_said(self) -> None:
+        if self._seen.error is not None:
+            raise self._seen.error
 
     def _shortage(self, what: str) -> str:
         announced = "" if self.frames is None else f"header announces {seconds(self.frames, self.sample_rate)}, "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import dataclass
+from functools import cache
 from typing import BinaryIO, cast
 
 import numpy as np
@@ -20,6 +21,8 @@ Samples = NDArray[np.float32]
 
 #: Rates outside are taken for a damaged header.
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
+#: libsndfile's limit.
+MAX_CHANNELS = 1_024
 #: Writing WAV into a pipe, programs announce 0, 0xFFFFFFFF (ffmpeg), 0x80000000 (arecord), 0x7FFFF000 (sox).
 UNKNOWN_SIZE_BYTES = 0x7FFF_0000
 #: Sizes this far above 2 GiB, or below 4 GiB, are taken for such a stand-in as well, in a file that is shorter.
@@ -28,7 +31,7 @@ _STAND_IN_MARGIN_BYTES = 0x1_0000
 HEADER_LIMIT_BYTES = 16 * 1024**2
 _COPY_BYTES = 1 << 16
 
-_BYTES_PER_SAMPLE = {"u8": 1, "s16le": 2, "s24le": 3, "s32le": 4, "f32le": 4, "f64le": 8}
+_BYTES_PER_SAMPLE = {"u8": 1, "s16le": 2, "s24le": 3, "s32le": 4, "f32le": 4, "f64le": 8, "mulaw": 1, "alaw": 1}
 _WAV_ENCODINGS = {
     (1, 8): "u8",
     (1, 16): "s16le",
@@ -46,7 +49,8 @@ class RawFormat:
     Attributes:
         sample_rate: Hz.
         channels: interleaved channels.
-        encoding: ``u8``, ``s16le``, ``s24le``, ``s32le``, ``f32le`` or ``f64le``, as ffmpeg names them.
+        encoding: ``u8``, ``s16le``, ``s24le``, ``s32le``, ``f32le``, ``f64le``, ``mulaw`` or ``alaw``, as ffmpeg names
+            them.
     """
 
     sample_rate: int = SAMPLE_RATE_HZ
@@ -58,8 +62,8 @@ class RawFormat:
             raise AudioError(f"unknown encoding {self.encoding!r}; expected one of {', '.join(_BYTES_PER_SAMPLE)}")
         if not MIN_RATE_HZ <= self.sample_rate <= MAX_RATE_HZ:
             raise AudioError(f"a sample rate of {self.sample_rate} Hz; expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
-        if self.channels < 1:
-            raise AudioError(f"{self.channels} channels; expected at least one")
+        if not 1 <= self.channels <= MAX_CHANNELS:
+            raise AudioError(f"{self.channels} channels; expected 1 to {MAX_CHANNELS}")
 
     @property
     def frame_bytes(self) -> int:
@@ -76,12 +80,32 @@ class RawFormat:
             wide = np.zeros((len(data) // 3, 4), np.uint8)
             wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
             flat = wide.view("<i4")[:, 0].astype(np.float32) / 2.0**31
+        elif self.encoding in ("mulaw", "alaw"):
+            flat = (_mulaw_table() if self.encoding == "mulaw" else _alaw_table())[np.frombuffer(data, np.uint8)]
         elif self.encoding == "s32le":
             flat = np.frombuffer(data, "<i4").astype(np.float32) / 2.0**31
         else:
-            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused later
+            # What float32 cannot hold becomes infinite and is refused later, as is NaN of whatever kind.
+            with np.errstate(over="ignore", invalid="ignore"):
                 flat = np.frombuffer(data, "<f4" if self.encoding == "f32le" else "<f8").astype(np.float32)
         return cast(Samples, flat.astype(np.float32, copy=False).reshape(-1, self.channels))
+
+
+@cache
+def _mulaw_table() -> Samples:
+    """What each byte of mu-law stands for, ``(256,)``. Reference: ITU-T G.711, table 2, as 16-bit numbers."""
+    code = ~np.arange(256, dtype=np.uint8)
+    size = ((((code & 15).astype(np.int32) << 3) + 132) << (code >> 4 & 7)) - 132
+    return np.where(code & 128, -size, size).astype(np.float32) / np.float32(32768.0)
+
+
+@cache
+def _alaw_table() -> Samples:
+    """What each byte of A-law stands for, ``(256,)``. Reference: ITU-T G.711, table 1, as 16-bit numbers."""
+    code = np.arange(256, dtype=np.uint8) ^ 0x55
+    segment = (code >> 4 & 7).astype(np.int32)
+    size = ((code & 15).astype(np.int32) << 4) + np.where(segment > 0, 264, 8) << np.maximum(segment - 1, 0)
+    return np.where(code & 128, size, -size).astype(np.float32) / np.float32(32768.0)
 
 
 def seconds(frames: int, sample_rate: int) -> str:
@@ -188,9 +212,9 @@ def parse_wav(stream: BinaryIO, head: bytes, name: str) -> tuple[PcmReader | Non
         tag, channels, rate, _, frame_bytes, bits = struct.unpack("<HHIIHH", fmt[:16])
         if tag == 0xFFFE and size >= 26:  # WAVE_FORMAT_EXTENSIBLE: the real tag begins the sub-format's GUID
             tag = struct.unpack("<H", fmt[24:26])[0]
-        if not channels or not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
+        if not 1 <= channels <= MAX_CHANNELS or not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
             raise AudioError(
-                f"{name}: the WAV header says {channels} channels at {rate} Hz, expected at least one at "
+                f"{name}: the WAV header says {channels} channels at {rate} Hz, expected 1 to {MAX_CHANNELS} at "
                 f"{MIN_RATE_HZ} to {MAX_RATE_HZ} Hz; the file is damaged"
             )
         encoding = _WAV_ENCODINGS.get((tag, bits))

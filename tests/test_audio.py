@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -132,9 +133,14 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
     np.testing.assert_allclose(got, six.mean(axis=1), atol=1e-7)
 
 
-def test_the_mean_of_the_largest_floats_is_finite(tmp_path: Path) -> None:
-    top = np.full((10, 2), np.finfo(np.float32).max, np.float32)
-    assert np.isfinite(decode(write(tmp_path / "a.wav", top, subtype="FLOAT"))[0]).all()
+def test_the_largest_samples_stay_finite_on_their_way(tmp_path: Path) -> None:
+    top = np.full((100, 2), stream_ser.audio.LOUDEST, np.float32)
+    for rate in (RATE, 8_000):
+        assert np.isfinite(decode(write(tmp_path / "a.wav", top, rate, subtype="FLOAT"))[0]).all()
+    # Beyond, resampling and the power of a frame overflow.
+    write(tmp_path / "b.wav", np.full((10, 2), np.finfo(np.float32).max, np.float32), subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"a value of 3e\+38 at 0\.000 s \(sample 0\), expected finite samples"):
+        decode(tmp_path / "b.wav")
 
 
 def test_an_hour_takes_constant_memory(tmp_path: Path) -> None:
@@ -411,6 +417,64 @@ def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "open", refuse)  # root may read everything, so chmod would not do
     with pytest.raises(AudioError, match="no permission to read it"):
         AudioFile(path)
+
+
+@pytest.mark.parametrize("suffix", ["raw", "RAW", "wav"])
+def test_a_name_does_not_make_a_format(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(bytes(1_000))
+    with pytest.raises(AudioError, match="no audio that can be decoded"):
+        decode(path)
+
+
+def test_a_header_that_points_before_the_file_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """An exception in libsndfile's callbacks is printed, not raised."""
+    stream = io.BytesIO()
+    soundfile.write(stream, tone(0.1), RATE, format="AIFF")
+    data = bytearray(stream.getvalue())
+    for value in (0x7FFFFFFF, 0x80000000, 0xFFFFFFF0):
+        for at in range(4, 60, 2):
+            damaged = data[:at] + struct.pack(">I", value) + data[at + 4 :]
+            with contextlib.suppress(AudioError):
+                decode(io.BytesIO(damaged))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_disk_error_inside_libsndfile_is_no_truncation() -> None:
+    stream = io.BytesIO()
+    soundfile.write(stream, tone(2.0), RATE, format="FLAC")
+
+    class Failing(io.BytesIO):
+        reads = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            self.reads += 1
+            if self.reads > 4:
+                raise OSError(5, "Input/output error")
+            return super().read(size)
+
+    with pytest.raises(AudioError, match=r"cannot be read .*Input/output error"):
+        decode(Failing(stream.getvalue()))
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_header_with_absurd_numbers_takes_no_memory(piped: bool) -> None:
+    """A thousand channels at 768 kHz, with 4 GiB of them announced: blocks stay small."""
+    rate, channels = 768_000, 1_024
+    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 3, channels, rate, 0, 8 * channels, 64)
+    for size in (2**31 - 8, 2**32 - 1, 0):
+        data = b"RIFF" + struct.pack("<I", size) + b"WAVE" + fmt + struct.pack("<4sI", b"data", size) + bytes(10**6)
+        tracemalloc.start()
+        try:
+            decode(pipe_of(data) if piped else io.BytesIO(data))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 100 * 1024**2
+    fmt = fmt[:10] + struct.pack("<H", 1_025) + fmt[12:]
+    data = b"RIFF" + bytes(4) + b"WAVE" + fmt + b"data" + bytes(1_000)
+    with pytest.raises(AudioError, match="1025 channels at 768000 Hz, expected 1 to 1024"):
+        decode(io.BytesIO(data))
 
 
 @pytest.mark.parametrize(("value", "what"), [(np.nan, "NaN"), (np.inf, "an infinite value"), (-np.inf, "an infinite")])
