@@ -96,7 +96,7 @@ def _mulaw_table() -> Samples:
     """What each byte of mu-law stands for, ``(256,)``. Reference: ITU-T G.711, table 2, as 16-bit numbers."""
     code = ~np.arange(256, dtype=np.uint8)
     size = ((((code & 15).astype(np.int32) << 3) + 132) << (code >> 4 & 7)) - 132
-    return np.where(code & 128, -size, size).astype(np.float32) / np.float32(32768.0)
+    return cast(Samples, np.where(code & 128, -size, size).astype(np.float32) / np.float32(32768.0))
 
 
 @cache
@@ -105,7 +105,7 @@ def _alaw_table() -> Samples:
     code = np.arange(256, dtype=np.uint8) ^ 0x55
     segment = (code >> 4 & 7).astype(np.int32)
     size = ((code & 15).astype(np.int32) << 4) + np.where(segment > 0, 264, 8) << np.maximum(segment - 1, 0)
-    return np.where(code & 128, size, -size).astype(np.float32) / np.float32(32768.0)
+    return cast(Samples, np.where(code & 128, size, -size).astype(np.float32) / np.float32(32768.0))
 
 
 def seconds(frames: int, sample_rate: int) -> str:

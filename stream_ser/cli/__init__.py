@@ -88,13 +88,13 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         code = _invoke(args)
         sys.stdout.flush()
     except BrokenPipeError:
-        _abandon_stdout()
+        abandon_stdout()
         code = 1
     except OSError as error:
         if error.filename is not None:
             code = _complain(os_error_message(error))
         elif error.errno in _DISK_ERRORS:
-            _abandon_stdout()
+            abandon_stdout()
             code = _complain(f"cannot write the output: {error.strerror}")
         else:
             raise
@@ -135,7 +135,7 @@ def _complain(message: str, exit_code: int = 2) -> int:
     return exit_code
 
 
-def _abandon_stdout() -> None:
+def abandon_stdout() -> None:
     """Nobody reads on: let the interpreter's own flush at exit go nowhere instead of failing again."""
     try:
         descriptor = sys.stdout.fileno()

@@ -57,8 +57,9 @@ def defaults_from(path: Path, command: str) -> dict[str, Any]:
         OSError: it cannot be read.
     """
     known = {name: options_of(getattr(importlib.import_module(module), name)) for name, module in CONFIGURED.items()}
-    tables = {name: value for name, value in _parse(path).items() if isinstance(value, dict)}
-    shared = {name: value for name, value in _parse(path).items() if name not in tables}
+    read = _parse(path)
+    tables = {name: value for name, value in read.items() if isinstance(value, dict)}
+    shared = {name: value for name, value in read.items() if name not in tables}
     for name in tables:
         if name not in known:
             raise click.UsageError(f"{path}: [{name}] is no command with options{_nearest(name, known)}")
@@ -78,9 +79,10 @@ def _parse(path: Path) -> dict[str, Any]:
     if len(data) > _MAX_BYTES:
         raise click.UsageError(f"{path}: more than {_MAX_BYTES // 1024} KiB, expected a file of options")
     try:
-        return tomllib.loads(data.decode("utf-8"))
+        options: dict[str, Any] = tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise click.UsageError(f'{path}: no TOML: {error}; expected lines such as model = "septr"') from None
+    return options
 
 
 def _checked(path: Path, where: str, table: Mapping[str, Any], options: Mapping[str, click.Option]) -> dict[str, Any]:

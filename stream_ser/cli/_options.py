@@ -87,9 +87,7 @@ def result_options(default: str) -> Callable[[Command], Command]:
             results = Results(**{field.name: options.pop(field.name) for field in fields(Results)})
             return function(*args, results=results, **options)
 
-        for option in reversed(_result_options(default)):
-            command = option(command)
-        return command
+        return apply(_result_options(default))(command)
 
     return decorate
 

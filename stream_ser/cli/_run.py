@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import os
 import signal
-import stat
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from stream_ser.cli._options import provider_option as provider_option
+from stream_ser.cli._options import vad_option as vad_option
 from stream_ser.errors import AudioError, DeviceError, OutputError, StreamSerError
 from stream_ser.events import Block, Event, Summary
 from stream_ser.sinks import Sink
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
-
+    from stream_ser.cli._outputs import Guarded
     from stream_ser.config import VadConfig
     from stream_ser.engine import Provider
     from stream_ser.pipeline import Recognizer
@@ -60,28 +56,6 @@ class Tapped:
             yield block
             if self._should_stop():
                 return
-
-
-model_option = click.option(
-    "--model", "-m", metavar="NAME|FILE", help="A bundled model (see 'stream-ser models') or an .onnx file."
-)
-provider_option = click.option(
-    "--provider",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where the network runs; auto takes CUDA where it works.",
-)
-output_option = click.option(
-    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Write the results to this file."
-)
-
-
-vad_option = click.option(
-    "--vad/--no-vad",
-    default=None,
-    help="Claim an emotion only where somebody speaks (voice activity detection). Default: on.",
-)
 
 
 def vad_config(vad: bool | None) -> VadConfig | None:
@@ -176,90 +150,89 @@ def _emit(events: Sequence[Event], sinks: Sequence[Sink]) -> None:
 
 
 def follow(
-    view: LiveView | Lines, recognizer: Recognizer, overflows: Callable[[], int] = lambda: 0
+    view: LiveView | Lines,
+    recognizer: Recognizer,
+    overflows: Callable[[], int] = lambda: 0,
+    guard: Guarded | None = None,
 ) -> Callable[[Block], None]:
-    """What shows a view each block and what it changed."""
+    """What shows a view each block and what it changed; with a guard, a view that fails is left out."""
 
     def on_block(block: Block) -> None:
-        view.tick(block.samples, recognizer.current, recognizer.smoothed, overflows())
+        shown = (block.samples, recognizer.current, recognizer.smoothed, overflows())
+        if guard is None:
+            view.tick(*shown)
+        else:
+            guard.run(view.tick, *shown)
 
     return on_block
 
 
 def view_on(out: TextIO, provider: str, duration_s: float | None = None) -> LiveView | Lines:
     """The live view where ``out`` is a terminal that can show it, else plain lines."""
-    from stream_ser.sinks.lines import Lines
+    if not draws_on(out):
+        from stream_ser.sinks.lines import Lines
 
-    if not out.isatty():
         return Lines(out)
     from stream_ser.sinks.live import LiveView
     from stream_ser.sinks.table import console_for
 
+    return LiveView(console_for(out), provider=provider, duration_s=duration_s)
+
+
+def draws_on(out: TextIO) -> bool:
+    """Whether ``out`` is a terminal that a live view can take over."""
+    if not out.isatty():
+        return False
+    from stream_ser.sinks.table import console_for
+
     console = console_for(out)
-    if not console.is_terminal or console.is_dumb_terminal:
-        return Lines(out)
-    return LiveView(console, provider=provider, duration_s=duration_s)
+    return console.is_terminal and not console.is_dumb_terminal
 
 
-class _LateFile(io.FileIO):
-    """A file opened for writing at once, but emptied at the first write only; unwritten and new, it is removed."""
-
-    def __init__(self, path: Path) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0)
-        self._path, self._is_new, self._written = path, True, False
-        try:
-            descriptor = os.open(path, flags | os.O_EXCL, 0o666)
-        except FileExistsError:
-            self._is_new = False
-            descriptor = os.open(path, flags, 0o666)
-        super().__init__(descriptor, "wb")
-
-    def write(self, data: ReadableBuffer) -> int:
-        """Write, after emptying the file if this is the first time."""
-        if not self._written:
-            self._written = True
-            if stat.S_ISREG(os.fstat(self.fileno()).st_mode):
-                self.truncate(0)
-        return super().write(data)
-
-    def close(self) -> None:
-        """Close the file."""
-        if not self.closed:
-            super().close()
-            if self._is_new and not self._written:
-                self._path.unlink(missing_ok=True)
+class _Interrupt(BaseException):
+    """A signal that came while nothing but input was waited for."""
 
 
-@contextlib.contextmanager
-def results_to(output: Path | None, inputs: Sequence[Path] = ()) -> Iterator[TextIO]:
-    """Standard output, or the file that was asked for.
+class Stop:
+    """Whether an end was asked for: call it. See :func:`stop_on_signals`.
 
-    The file is replaced at the first write: a run that comes to nothing leaves what it held, and no empty file.
-
-    Args:
-        output: None for standard output.
-        inputs: files that are read and must not be overwritten.
-
-    Raises:
-        OutputError: the file cannot be written, or is one of the inputs.
+    Attributes:
+        number: the signal that asked; None before.
     """
-    if output is None:
-        yield sys.stdout
-        return
-    for path in inputs:
-        with contextlib.suppress(OSError):
-            if output.samefile(path):
-                raise OutputError(f"--output {output} is one of the inputs; choose another name")
-    try:
-        raw = _LateFile(output)
-    except OSError as error:
-        raise OutputError(f"cannot write {output}: {error.strerror}") from None
-    with io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", newline="") as stream:
-        yield stream
+
+    def __init__(self, on_stop: Callable[[], None] | None = None) -> None:
+        self.number: int | None = None
+        self._on_stop = on_stop
+        self._waiting = False
+
+    def __call__(self) -> bool:
+        """Whether an end was asked for."""
+        return self.number is not None
+
+    def next_of(self, blocks: Iterator[Block]) -> Block | None:
+        """The next block, or None at the end, which a signal brings about even while a pipe delivers nothing."""
+        try:
+            self._waiting = True
+            try:
+                return None if self() else next(blocks, None)
+            finally:
+                self._waiting = False
+        except _Interrupt:
+            return None
+
+    def ask(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal; the second one interrupts at once."""
+        if self():
+            raise KeyboardInterrupt
+        self.number = number
+        if self._on_stop is not None:
+            threading.Thread(target=self._on_stop).start()
+        if self._waiting:
+            raise _Interrupt
 
 
 @contextlib.contextmanager
-def stop_on_signals(on_stop: Callable[[], None] | None = None) -> Iterator[Callable[[], bool]]:
+def stop_on_signals(on_stop: Callable[[], None] | None = None) -> Iterator[Stop]:
     """Make Ctrl-C and SIGTERM ask for an orderly end.
 
     Args:
@@ -268,19 +241,35 @@ def stop_on_signals(on_stop: Callable[[], None] | None = None) -> Iterator[Calla
     Yields:
         Whether an end was asked for. A second signal interrupts at once.
     """
-    asked = False
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        if on_stop is not None:
-            threading.Thread(target=on_stop).start()
-
-    previous: dict[int, Any] = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    stop = Stop(on_stop)
+    previous: dict[int, Any] = {number: signal.signal(number, stop.ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked
+        yield stop
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+class Stoppable:
+    """A source that ends when a signal or the outputs ask for it, also while it waits for input.
+
+    Args:
+        source: opened.
+        stop: of :func:`stop_on_signals`.
+        should_stop: asked after every block.
+    """
+
+    def __init__(self, source: Source, stop: Stop, should_stop: Callable[[], bool] = lambda: False) -> None:
+        self.name = source.name
+        self.sample_rate = source.sample_rate
+        self._source = source
+        self._stop = stop
+        self._should_stop = should_stop
+
+    def __iter__(self) -> Iterator[Block]:
+        """Blocks of the source, until it ends or is to end."""
+        blocks = iter(self._source)
+        while (block := self._stop.next_of(blocks)) is not None:
+            yield block
+            if self._should_stop():
+                return

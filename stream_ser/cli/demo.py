@@ -8,16 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stream_ser.cli._run import (
-    Tapped,
-    drive,
-    follow,
-    model_option,
-    provider_option,
-    recognizer_for,
-    stop_on_signals,
-    view_on,
-)
+from stream_ser.cli._options import model_option, provider_option
+from stream_ser.cli._outputs import Claims, Outputs, Troubles
+from stream_ser.cli._run import Stoppable, draws_on, drive, follow, recognizer_for, stop_on_signals, view_on
 from stream_ser.errors import AudioError
 
 if TYPE_CHECKING:
@@ -30,7 +23,8 @@ CLIP = "demo.flac"
 @model_option
 @provider_option
 @click.option("--fast", is_flag=True, help="As fast as the machine can, not as fast as speech.")
-def demo(model: str | None, provider: Provider, fast: bool) -> None:
+@click.pass_context
+def demo(ctx: click.Context, model: str | None, provider: Provider, fast: bool) -> None:
     """See the live view at work on a bundled clip. Needs no microphone."""
     from stream_ser.sources import FileSource
 
@@ -38,16 +32,25 @@ def demo(model: str | None, provider: Provider, fast: bool) -> None:
     if not clip.is_file():
         raise AudioError(f"the demo clip {CLIP} is missing from this installation; install stream-ser again")
     recognizer = recognizer_for(model, provider)
+    troubles = Troubles(later=draws_on(sys.stdout))
+    outputs = Outputs(troubles.add, Claims())
     with (
-        stop_on_signals() as should_stop,
+        stop_on_signals() as stop,
         resources.as_file(clip) as path,
         FileSource(str(path), realtime=not fast) as source,
+        outputs,
     ):
         view = view_on(sys.stdout, recognizer.engine.provider, source.duration_s)
-        stoppable = Tapped(source, should_stop=should_stop)
+        on_block = follow(view, recognizer, guard=outputs.guard_view(view, sys.stdout))
+        stoppable = Stoppable(source, stop, lambda: outputs.failed)
         try:
-            drive(stoppable, recognizer, [view], name=f"demo ({CLIP})", on_block=follow(view, recognizer))
+            drive(stoppable, recognizer, outputs.sinks, name=f"demo ({CLIP})", on_block=on_block)
         except AudioError as error:
-            if not should_stop():
+            if not stop() and not outputs.failed:
                 raise
             click.echo(f"stream-ser: {error}", err=True)
+    troubles.show()
+    if outputs.pipe_closed:
+        raise BrokenPipeError
+    if outputs.failed:
+        ctx.exit(2)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
@@ -12,50 +13,33 @@ from typing import TYPE_CHECKING, Literal, TextIO
 import click
 
 from stream_ser.cli import os_error_message
-from stream_ser.cli._run import (
-    drive,
-    model_option,
-    output_option,
-    provider_option,
-    recognizer_for,
-    results_to,
-    vad_option,
-)
-from stream_ser.errors import AudioError, StreamSerError
+from stream_ser.cli._inputs import STDIN, Input, channel_option, expand, raw_option, streams
+from stream_ser.cli._log import logging_to
+from stream_ser.cli._options import Results, recognition_options, result_options
+from stream_ser.cli._outputs import Claims, Outputs, opened
+from stream_ser.cli._run import Stop, Stoppable, drive, recognizer_for, stop_on_signals
+from stream_ser.errors import StreamSerError
 from stream_ser.events import Summary
 from stream_ser.sinks import Sink
+from stream_ser.text import printable
 
 if TYPE_CHECKING:
     from stream_ser.engine import Provider
     from stream_ser.pipeline import Recognizer
     from stream_ser.sinks.progress import FileProgress
+    from stream_ser.wav import RawFormat
 
-#: What libsndfile reads; the formats in which corpora come (stream_ser.train.corpora) are a list of their own.
-AUDIO_SUFFIXES = (
-    *(".wav", ".wave", ".w64", ".rf64", ".caf", ".aiff", ".aif", ".aifc", ".au", ".snd"),
-    *(".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2"),
-)
-STDIN = "-"
 #: A single file below this is done before a progress bar could be read.
 LONG_S = 30.0
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@model_option
-@provider_option
-@vad_option
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "jsonl", "csv"]),
-    default="table",
-    show_default=True,
-    help="table for people; JSON lines (every event) or CSV (one row a decision) for programs.",
-)
-@output_option
+@recognition_options
+@result_options("table, unless there is an --output")
+@raw_option
+@channel_option
 @click.option("--realtime", is_flag=True, help="Pace the audio as if it were being spoken.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
 @click.pass_context
 def file(
     ctx: click.Context,
@@ -63,124 +47,95 @@ def file(
     model: str | None,
     provider: Provider,
     vad: bool | None,
-    format_: str,
-    output: Path | None,
+    results: Results,
+    raw: RawFormat | None,
+    channel: int | Literal["each"] | None,
     realtime: bool,
-    quiet: bool,
 ) -> None:
-    """Recognise audio files, folders (with their subfolders) or standard input (-).
+    """Recognise audio files, folders (with their subfolders), patterns or standard input (-).
 
-    Results go to standard output. Exit code 1: some of the files could not be read, or not to their end.
+    Results go to standard output or to --output. Exit code 1: some of the files could not be read, or not to their end,
+    or an output could not be written to its end.
     """
     unreadable: list[OSError] = []
+    if raw is not None and any(os.path.isdir(path) for path in paths):
+        raise click.UsageError("--raw takes files, patterns or -, not folders, where headers cannot be told")
     names = expand(paths, unreadable.append)
-    alone = len(paths) == 1 and names == list(paths)
-    inputs = [Path(name) for name in names if name != STDIN]
-    with results_to(output, inputs) as out:
+    job = _Job(realtime, len(paths) == 1 and names == list(paths), raw)
+    files = [Path(name) for name in (*names, model, results.config) if name and name != STDIN]
+    claims = Claims(files)
+    with contextlib.ExitStack() as stack:
+        inputs = streams(names, channel, raw, stack)
+        several = len(inputs) > 1
+        stack.enter_context(logging_to(results, claims, job.trouble))
+        outputs = stack.enter_context(opened(results, "table", claims, job.trouble, several=several))
+        stop = stack.enter_context(stop_on_signals())
         recognizer = recognizer_for(model, provider, vad)
-        job = _Job(recognizer, _sink(format_, out), realtime, alone)
-        if not quiet and sys.stderr.isatty() and not (format_ != "table" and out.isatty()):
-            job.bars = "each" if out.isatty() else "all"
+        if results.plot is not None:
+            outputs.add_plot(results.plot, recognizer.card.features)
+        job.bars = "none" if results.quiet else _bars(outputs)
         for error in unreadable:
             job.trouble(f"error: {os_error_message(error)}")
-        job.run(names)
-        if format_ == "table" and len(names) > 1:
-            _print_overview(out, job.results, recognizer)
+        job.run(inputs, recognizer, outputs, stop)
+        for guard in outputs.results:
+            if guard.format_ == "table" and several:
+                guard.run(_print_overview, guard.stream, job.results, recognizer)
+    if outputs.pipe_closed:
+        raise BrokenPipeError
+    if stop.number is not None:
+        ctx.exit(128 + stop.number)
     if job.troubles:
-        ctx.exit(1)
-
-
-def expand(paths: Sequence[str], on_error: Callable[[OSError], object] = lambda error: None) -> list[str]:
-    """Files behind paths: folders give their audio files, subfolders included, sorted; nothing comes twice.
-
-    Args:
-        paths: files, folders and ``-``.
-        on_error: told of each folder that cannot be read.
-
-    Raises:
-        AudioError: a folder holds no audio file.
-        OSError: the same, and some of it cannot be read.
-    """
-    names: dict[str, None] = {}
-    for path in paths:
-        if path == STDIN or not os.path.isdir(path):
-            names[path] = None
-            continue
-        failed: list[OSError] = []
-        found = [
-            os.path.join(folder, name)
-            for folder, _, files in os.walk(path, onerror=failed.append)
-            for name in files
-            if Path(name).suffix.lower() in AUDIO_SUFFIXES and not name.startswith(".")
-        ]
-        if failed and not found:
-            raise failed[0]
-        for error in failed:
-            on_error(error)
-        if not found:
-            raise AudioError(f"{path}: no audio files in this folder (looked for .wav, .flac, .ogg, .mp3 and others)")
-        names.update(dict.fromkeys(sorted(found)))
-    return list(names)
-
-
-def _sink(format_: str, out: TextIO) -> Sink:
-    if format_ == "jsonl":
-        from stream_ser.sinks.jsonl import JsonLines
-
-        return JsonLines(out)
-    if format_ == "csv":
-        from stream_ser.sinks.csv_ import Csv
-
-        return Csv(out)
-    from stream_ser.sinks.table import Table, console_for
-
-    return Table(console_for(out))
+        ctx.exit(2 if outputs.in_vain else 1)
 
 
 @dataclass
 class _Job:
-    """The files of one call, and what became of them."""
+    """The streams of one call, and what became of them."""
 
-    recognizer: Recognizer
-    sink: Sink
     realtime: bool
     alone: bool
+    raw: RawFormat | None
     bars: Literal["none", "each", "all"] = "none"
     bar: FileProgress | None = None
     troubles: int = 0
     results: list[tuple[str, Summary | None]] = field(default_factory=list)
 
-    def run(self, names: Sequence[str]) -> None:
-        """Recognise all files; one that cannot be read stops nothing, unless it is the only one."""
+    def run(self, inputs: Sequence[Input], recognizer: Recognizer, outputs: Outputs, stop: Stop) -> None:
+        """Recognise all streams; one that cannot be read stops nothing, unless it is the only one."""
         try:
-            for index, name in enumerate(names):
+            for index, one in enumerate(inputs):
                 summary: Summary | None = None
                 try:
-                    summary = self._one(name, index, len(names))
+                    summary = self._one(one, index, len(inputs), recognizer, outputs, stop)
                 except StreamSerError as error:
-                    message = _named(name, str(error))
-                    if self.alone:
+                    message = _named(one, str(error))
+                    if self.alone and not stop():
                         raise type(error)(message) from None
-                    self.trouble(f"error: {message}")
+                    if not stop():
+                        self.trouble(f"error: {message}")
                 except OSError as error:
                     if self.alone or error.filename is None:
                         raise
                     self.trouble(f"error: {os_error_message(error)}")
-                self.results.append((name, summary))
+                self.results.append((one.name, summary))
+                if stop() or outputs.in_vain:
+                    return
         finally:
             if self.bar is not None:
                 self.bar.stop()
 
-    def _one(self, name: str, index: int, files: int) -> Summary:
+    def _one(self, one: Input, index: int, count: int, recognizer: Recognizer, outputs: Outputs, stop: Stop) -> Summary:
         from stream_ser.sources import FileSource
 
-        with FileSource(name, self.realtime, sample_rate=self.recognizer.card.features.sample_rate) as source:
-            self.recognizer.reset()
-            self._start_bar(index, files, source.duration_s)
-            sinks = [self.sink] if self.bar is None else [self.bar, self.sink]
-            summary = drive(source, self.recognizer, sinks, name=name)
-            if source.warning:
-                self.trouble(f"warning: {_named(name, source.warning)}")
+        rate = recognizer.card.features.sample_rate
+        with FileSource(one.path, self.realtime, raw=self.raw, sample_rate=rate, channel=one.channel) as source:
+            recognizer.reset()
+            self._start_bar(index, count, source.duration_s)
+            sinks: list[Sink] = [] if self.bar is None else [self.bar]
+            stoppable = Stoppable(source, stop, lambda: outputs.in_vain)
+            summary = drive(stoppable, recognizer, [*sinks, *outputs.sinks], name=one.name, on_block=outputs.hear)
+            if source.warning and not stop():
+                self.trouble(f"warning: {_named(one, source.warning)}")
         return summary
 
     def _start_bar(self, index: int, files: int, duration_s: float | None) -> None:
@@ -201,17 +156,29 @@ class _Job:
     def trouble(self, message: str) -> None:
         """Report something that went wrong, and count it."""
         self.troubles += 1
-        line = f"stream-ser: {' '.join(message.splitlines())}"
+        line = f"stream-ser: {printable(' '.join(message.splitlines()))}"
         if self.bar is not None:
             self.bar.note(line)
         else:
             click.echo(line, err=True)
 
 
-def _named(name: str, message: str) -> str:
+def _named(one: Input, message: str) -> str:
     """The message, led by the name of its file: the recogniser does not know it."""
-    shown = "standard input" if name == STDIN else name
+    shown = "standard input" if one.name.partition("#")[0] == STDIN else one.path
+    if one.path not in (STDIN, shown):
+        message = message.replace(one.path, shown)  # a copy of it
     return message if message.startswith(shown) else f"{shown}: {message}"
+
+
+def _bars(outputs: Outputs) -> Literal["none", "each", "all"]:
+    """Where progress can be shown: one bar a file between results on the same terminal, else one for all."""
+    if not sys.stderr.isatty():
+        return "none"
+    formats = {guard.format_ for guard in outputs.results if guard.stream is sys.stdout and guard.stream.isatty()}
+    if not formats:
+        return "all"
+    return "each" if formats == {"table"} else "none"
 
 
 def _print_overview(out: TextIO, results: list[tuple[str, Summary | None]], recognizer: Recognizer) -> None:

@@ -6,26 +6,25 @@ import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import click
 
+from stream_ser.cli._log import logging_to
+from stream_ser.cli._options import Results, recognition_options, result_options, targets
+from stream_ser.cli._outputs import Claims, Troubles, opened
 from stream_ser.cli._run import (
     Tapped,
+    draws_on,
     drive,
     follow,
-    model_option,
-    output_option,
-    provider_option,
     recognizer_for,
-    results_to,
     stop_on_signals,
-    vad_option,
     view_on,
 )
 from stream_ser.errors import AudioError, OutputError
 from stream_ser.events import Block
-from stream_ser.sinks import Sink
+from stream_ser.text import printable
 
 if TYPE_CHECKING:
     from stream_ser.engine import Provider
@@ -44,9 +43,8 @@ def _check_duration(ctx: click.Context, param: click.Parameter, duration: float 
 
 @click.command()
 @click.option("--device", "-d", metavar="NAME|NUMBER", help="Audio input (see 'stream-ser devices').")
-@model_option
-@provider_option
-@vad_option
+@recognition_options
+@result_options("none: the view has it, and moves to standard error where results are there")
 @click.option("--duration", type=float, callback=_check_duration, metavar="SECONDS", help="Stop after this.")
 @click.option(
     "--record",
@@ -55,41 +53,44 @@ def _check_duration(ctx: click.Context, param: click.Parameter, duration: float 
     help="Keep what was captured; 'stream-ser file' on it gives the same decisions.",
 )
 @click.option("--force", is_flag=True, help="Let --record overwrite a file.")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["jsonl", "csv", "none"]),
-    default="none",
-    show_default=True,
-    help="Results for programs, on standard output or in --output; the view moves to standard error.",
-)
-@output_option
-@click.option("--no-view", is_flag=True, help="Show nothing; with --format.")
+@click.option("--no-view", is_flag=True, help="Show nothing; with --format or --output.")
+@click.pass_context
 def listen(
+    ctx: click.Context,
     device: str | None,
     model: str | None,
     provider: Provider,
     vad: bool | None,
+    results: Results,
     duration: float | None,
     record: Path | None,
     force: bool,
-    format_: str,
-    output: Path | None,
     no_view: bool,
 ) -> None:
-    """Hear the microphone and show the emotion, live. Ctrl-C ends it and prints what it came to."""
-    if output is not None and format_ == "none":
-        raise click.UsageError("--output needs --format jsonl or csv")
-    if output is not None and record is not None and output.absolute() == record.absolute():
-        raise OutputError(f"--output and --record are both {output}; choose two names")
+    """Hear the microphone and show the emotion, live. Ctrl-C ends it and prints what it came to.
+
+    Exit code 1: an output could not be written to its end.
+    """
+    claims = Claims([Path(name) for name in (model, results.config) if name])
     if record is not None and record.exists() and not force:
         raise OutputError(f"{record} exists already; choose another name or use --force")
+    if record is not None:
+        claims.write(record, "--record")
     from stream_ser.microphone import Microphone
     from stream_ser.sources import WavRecorder
 
+    # Results own standard output; people then look at standard error.
+    people = sys.stderr if any(target.path is None for target in targets(results, None)) else sys.stdout
+    viewed = not (no_view or results.quiet)
+    drawn = viewed and draws_on(people)
     recognizer = recognizer_for(model, provider, vad)
+    troubles = Troubles(later=drawn)
     with contextlib.ExitStack() as stack:
-        out = stack.enter_context(results_to(output))
+        stack.callback(troubles.show)
+        stack.enter_context(logging_to(results, claims, troubles.add, screen=not (drawn and sys.stderr.isatty())))
+        outputs = stack.enter_context(opened(results, None, claims, troubles.add, live=True))
+        if results.plot is not None:
+            outputs.add_plot(results.plot, recognizer.card.features)
         microphone = Microphone(device, duration_s=duration)
         stack.enter_context(microphone)
         # Now that the device delivers: one that does not start must leave no empty recording, nor replace one.
@@ -97,36 +98,28 @@ def listen(
         if record is not None:
             recorder = stack.enter_context(WavRecorder(record, microphone.sample_rate, force=force))
         # Closed, the microphone hands out what it has captured, and ends.
-        should_stop = stack.enter_context(stop_on_signals(microphone.close))
-        sinks: list[Sink] = []
-        on_block: Callable[[Block], None] | None = None
-        if not no_view:
-            # Results own standard output; people then look at standard error.
-            people = sys.stderr if format_ != "none" and output is None else sys.stdout
+        stop = stack.enter_context(stop_on_signals(microphone.close))
+        hearers: list[Callable[[Block], None]] = [outputs.hear]
+        if viewed:
             view = view_on(people, recognizer.engine.provider)
-            sinks.append(view)
-            on_block = follow(view, recognizer, lambda: microphone.overflows)
-        results = _results(format_, out)
-        if results is not None:
-            sinks.append(results)
+            guard = outputs.guard_view(view, people)
+            hearers.append(follow(view, recognizer, lambda: microphone.overflows, guard))
+
+        def on_block(block: Block) -> None:
+            for hear in hearers:
+                hear(block)
+
+        source = Tapped(microphone, recorder, lambda: outputs.pipe_closed)
         try:
-            drive(Tapped(microphone, recorder), recognizer, sinks, on_block=on_block)
+            drive(source, recognizer, outputs.sinks, on_block=on_block)
         except AudioError as error:
             # An end before there was enough to hear is no mistake of anybody's.
-            if duration is None and not should_stop():
+            if duration is None and not stop() and not outputs.pipe_closed:
                 raise
             click.echo(f"stream-ser: {error}", err=True)
     if record is not None:
-        click.echo(f"stream-ser: recorded {record}", err=True)
-
-
-def _results(format_: str, out: TextIO) -> Sink | None:
-    if format_ == "jsonl":
-        from stream_ser.sinks.jsonl import JsonLines
-
-        return JsonLines(out, flush=True)
-    if format_ == "csv":
-        from stream_ser.sinks.csv_ import Csv
-
-        return Csv(out, flush=True)
-    return None
+        click.echo(f"stream-ser: recorded {printable(str(record))}", err=True)
+    if outputs.pipe_closed:
+        raise BrokenPipeError
+    if outputs.failed:
+        ctx.exit(1)

@@ -149,7 +149,7 @@ class JsonLines:
         named = zip(self._info.labels, values, strict=True)
         return {label: round(value, PROBABILITY_DIGITS) for label, value in named}
 
-    def _line(self, kind: str, **content: Any) -> None:
+    def _line(self, kind: str, /, **content: Any) -> None:
         line = {"type": kind, "file": self._info.name, **content}
         self._out.write(json.dumps(line, allow_nan=False) + "\n")
         if self._flush:

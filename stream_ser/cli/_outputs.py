@@ -1,0 +1,435 @@
+"""Results on their way to files and standard output: opened with care, guarded, never at an input's cost."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from stream_ser.cli import abandon_stdout
+from stream_ser.cli._options import STDOUT, Results, Target, targets
+from stream_ser.errors import OutputError
+from stream_ser.events import Block, Event, StreamInfo, Summary
+from stream_ser.sinks import Sink
+from stream_ser.sinks.log import Log
+from stream_ser.text import printable
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+    from stream_ser.config import FeatureConfig
+
+Report = Callable[[str], object]
+
+#: Formats whose files hold one stream: time in them starts once.
+ONE_STREAM = frozenset({"srt", "vtt"})
+_REMEDIES = {errno.ENOSPC: "free some space", errno.EDQUOT: "free some space"}
+
+
+class Troubles:
+    """What went wrong on the way: said at once, or, where a live view has the screen, when it has gone.
+
+    Args:
+        later: whether to wait for :meth:`show`.
+    """
+
+    def __init__(self, *, later: bool = False) -> None:
+        self._later = later
+        self._lines: list[str] = []
+
+    def add(self, message: str) -> None:
+        """Report something."""
+        self._lines.append(f"stream-ser: {printable(' '.join(message.splitlines()))}")
+        if not self._later:
+            self.show()
+
+    def show(self) -> None:
+        """Say what has not been said."""
+        for line in self._lines:
+            click.echo(line, err=True)
+        self._lines.clear()
+
+
+class Claims:
+    """The files of one run: none that is read is written, and none is written twice.
+
+    Args:
+        inputs: files that are read.
+    """
+
+    def __init__(self, inputs: Iterable[Path] = ()) -> None:
+        self._inputs = list(inputs)
+        self._outputs: list[tuple[Path, str]] = []
+
+    def check(self, path: Path, option: str = "--output") -> None:
+        """Whether a file may be written.
+
+        Raises:
+            OutputError: it is an input.
+        """
+        for other in self._inputs:
+            if _same(path, other):
+                raise OutputError(f"{option} {path} is one of the inputs; choose another name")
+
+    def write(self, path: Path, option: str = "--output") -> None:
+        """Note a file that is about to be created.
+
+        Args:
+            path: of the file.
+            option: that asked for it.
+
+        Raises:
+            OutputError: it is an input, or another output.
+        """
+        self.check(path, option)
+        if path.exists() and not path.is_file():
+            return  # a device or a pipe takes any number of outputs
+        for other, earlier in self._outputs:
+            if _same(path, other):
+                both = f"{earlier} and {option}" if earlier != option else f"two {option}"
+                raise OutputError(f"{both} are both {path}; choose two names")
+        self._outputs.append((path, option))
+
+
+def _same(path: Path, other: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        return path.samefile(other)
+    return os.path.normcase(os.path.realpath(path)) == os.path.normcase(os.path.realpath(other))
+
+
+class _LateFile(io.FileIO):
+    """A file opened for writing at once, but emptied at the first write only; unwritten and new, it is removed."""
+
+    def __init__(self, path: Path) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        self._path, self._is_new, self._written = path, True, False
+        try:
+            descriptor = os.open(path, flags | os.O_EXCL, 0o666)
+        except FileExistsError:
+            self._is_new = False
+            descriptor = os.open(path, flags, 0o666)
+        super().__init__(descriptor, "wb")
+
+    def write(self, data: ReadableBuffer) -> int:
+        """Write, after emptying the file if this is the first time."""
+        if not self._written:
+            self._written = True
+            if stat.S_ISREG(os.fstat(self.fileno()).st_mode):
+                self.truncate(0)
+        return super().write(data)
+
+    def close(self) -> None:
+        """Close the file."""
+        if not self.closed:
+            super().close()
+            if self._is_new and not self._written:
+                self._path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def results_to(output: Path | None, claims: Claims | None = None) -> Iterator[TextIO]:
+    """Standard output, or the file that was asked for.
+
+    The file is replaced at the first write: a run that comes to nothing leaves what it held, and no empty file.
+
+    Args:
+        output: None for standard output.
+        claims: told of the file.
+
+    Raises:
+        OutputError: the file cannot be written, or is one of the inputs or another output.
+    """
+    if output is None:
+        yield sys.stdout
+        return
+    (claims or Claims()).write(output)
+    try:
+        raw = _LateFile(output)
+    except OSError as error:
+        raise OutputError(f"cannot write {output}: {error.strerror}; choose another place") from None
+    with io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", newline="") as stream:
+        yield stream
+
+
+class Guarded:
+    """A sink that, once it fails, is reported and left out, and stops nothing else.
+
+    What the sink wrote of an event is handed to the system before the next event: a run that is killed loses nothing
+    that was decided before.
+
+    Args:
+        sink: guarded.
+        name: of the output, in the report.
+        report: takes the line that says what failed.
+        stream: flushed after every event.
+        format_: of the results, None for what is no result.
+
+    Attributes:
+        failure: why it is left out; None while it works.
+    """
+
+    def __init__(
+        self, sink: Sink, name: str, report: Report, stream: TextIO | None = None, format_: str | None = None
+    ) -> None:
+        self.sink = sink
+        self.name = name
+        self.stream = stream
+        self.format_ = format_
+        self.failure: OSError | OutputError | None = None
+        self._report = report
+
+    def open(self, info: StreamInfo) -> None:
+        """A stream begins."""
+        self.run(self.sink.open, info)
+
+    def write(self, event: Event) -> None:
+        """The next event."""
+        self.run(self.sink.write, event)
+
+    def close(self, summary: Summary | None) -> None:
+        """The stream ended."""
+        self.run(self.sink.close, summary)
+
+    def run(self, action: Callable[..., object], *args: Any) -> None:
+        """Do something that may fail as writing does; nothing, once it has failed."""
+        if self.failure is not None:
+            return
+        try:
+            action(*args)
+            if self.stream is not None:
+                self.stream.flush()
+        except OutputError as error:
+            self.failure = error
+            self._report(f"error: {error}")
+        except OSError as error:
+            self.failure = error
+            # That nobody reads on is no mistake: "| head" is used like this.
+            if not isinstance(error, BrokenPipeError):
+                remedy = _REMEDIES.get(error.errno or 0, "choose another place")
+                self._report(f"error: cannot write {self.name}: {error.strerror}; {remedy}: nothing more goes there")
+
+
+class Outputs:
+    """The results of a run.
+
+    Args:
+        report: takes a line about an output that failed.
+        claims: the run's files.
+        live: sinks shall show at once that a stream has begun.
+        several: more than one stream will come: formats that hold one get a file for each.
+    """
+
+    def __init__(self, report: Report, claims: Claims, *, live: bool = False, several: bool = False) -> None:
+        self.results: list[Guarded] = []
+        self._views: list[Guarded] = []
+        self._hearers: list[Callable[[Block], None]] = []
+        self._report = report
+        self._claims = claims
+        self._live = live
+        self._several = several
+        self._files = contextlib.ExitStack()
+
+    def add(self, target: Target) -> None:
+        """Open one output.
+
+        Raises:
+            OutputError: it cannot be written, is an input or another output, or standard output would get several
+                streams in a format that holds one.
+        """
+        name = "standard output" if target.path is None else str(target.path)
+        stream: TextIO | None = None
+        sink: Sink
+        if self._several and target.format_ in ONE_STREAM:
+            if target.path is None:
+                raise OutputError(
+                    f"--format {target.format_} on standard output holds one stream, and there are several inputs; "
+                    f"use --output NAME.{target.format_}, which writes a file for each"
+                )
+            sink = _FileEach(target, self._claims, self._live)
+        else:
+            stream = self._files.enter_context(results_to(target.path, self._claims))
+            sink = make_sink(target.format_, stream, live=self._live)
+        self.results.append(Guarded(sink, name, self._report, stream, target.format_))
+
+    def add_plot(self, path: Path, features: FeatureConfig) -> None:
+        """Draw a picture of each stream.
+
+        Args:
+            path: of the picture, or the beginning of several; the suffix says the format.
+            features: of the log-mel spectrogram in it.
+
+        Raises:
+            OutputError: matplotlib is missing or knows no such format, or the file is an input or another output.
+        """
+        from stream_ser.cli._plot import plot_sink
+
+        name_for = one_each(path) if self._several else None
+        if name_for is None:
+            self._claims.write(path, "--plot")
+
+        def place(name: str) -> Path:
+            if name_for is None:
+                return path
+            chosen = name_for(name)
+            self._claims.write(chosen, "--plot")
+            return chosen
+
+        plot = plot_sink(path, place, features)
+        guarded = Guarded(plot, str(path), self._report)
+        self.results.append(guarded)
+        self._hearers.append(lambda block: guarded.run(plot.hear, block.samples))
+
+    def guard_view(self, view: Sink, stream: TextIO) -> Guarded:
+        """Guard what people look at, which is no result."""
+        guarded = Guarded(view, "the view", self._report, stream)
+        self._views.append(guarded)
+        return guarded
+
+    @property
+    def sinks(self) -> list[Sink]:
+        """Where events go: the view, the log, the results."""
+        return [*self._views, Log(), *self.results]
+
+    def hear(self, block: Block) -> None:
+        """Pass on the audio itself."""
+        for hearer in self._hearers:
+            hearer(block)
+
+    @property
+    def pipe_closed(self) -> bool:
+        """Whether the reader of a pipe has gone."""
+        return any(isinstance(guard.failure, BrokenPipeError) for guard in (*self._views, *self.results))
+
+    @property
+    def failed(self) -> bool:
+        """Whether an output could not be written."""
+        return any(guard.failure is not None for guard in (*self._views, *self.results))
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether nobody is left to write for: no output works any more, or a pipe's reader has gone."""
+        return self.pipe_closed or (bool(self.results) and all(guard.failure for guard in self.results))
+
+    def close(self) -> None:
+        """Close the files; what failed before fails silently now."""
+        for guard in (*self._views, *self.results):
+            if guard.failure is not None and guard.stream is sys.stdout:
+                abandon_stdout()
+        try:
+            self._files.close()
+        except OSError:
+            if not self.failed:
+                raise
+
+    def __enter__(self) -> Outputs:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def opened(
+    results: Results, default: str | None, claims: Claims, report: Report, *, live: bool = False, several: bool = False
+) -> Iterator[Outputs]:
+    """All outputs that the options ask for, closed at the end; see :class:`Outputs`.
+
+    Raises:
+        OutputError: as :meth:`Outputs.add`.
+        click.UsageError: as :func:`~stream_ser.cli._options.targets`.
+    """
+    for name in results.output:
+        if name != STDOUT:
+            claims.check(Path(name))
+    with Outputs(report, claims, live=live, several=several) as outputs:
+        for target in targets(results, default):
+            outputs.add(target)
+        yield outputs
+
+
+def make_sink(format_: str, out: TextIO, *, live: bool = False) -> Sink:
+    """The sink of a format on a text stream."""
+    if format_ == "jsonl":
+        from stream_ser.sinks.jsonl import JsonLines
+
+        return JsonLines(out, flush=live)
+    if format_ == "csv":
+        from stream_ser.sinks.csv_ import Csv
+
+        return Csv(out, flush=live)
+    if format_ == "rttm":
+        from stream_ser.sinks.rttm import Rttm
+
+        return Rttm(out)
+    if format_ in ("srt", "vtt"):
+        from stream_ser.sinks.subtitles import Srt, Vtt
+
+        return Srt(out) if format_ == "srt" else Vtt(out)
+    from stream_ser.sinks.table import Table, console_for
+
+    return Table(console_for(out))
+
+
+def one_each(path: Path) -> Callable[[str], Path]:
+    """Names of files, one a stream: ``out.png`` becomes ``out-NAME.png``, and no name comes twice.
+
+    Example:
+        >>> name = one_each(Path("out.png"))
+        >>> str(name("calls/a.wav")), str(name("old/a.wav")), str(name("-"))
+        ('out-a.png', 'out-a-2.png', 'out-stdin.png')
+    """
+    given: set[str] = set()
+
+    def name_for(name: str) -> Path:
+        # "a.wav#2" is the second channel of "a.wav".
+        file, mark, channel = name.rpartition("#")
+        if not (file and channel.isdigit()):
+            file, mark, channel = name, "", ""
+        stem = ("stdin" if file == "-" else Path(file).stem) + mark + channel
+        chosen, count = stem, 1
+        while chosen.casefold() in given:
+            count += 1
+            chosen = f"{stem}-{count}"
+        given.add(chosen.casefold())
+        return path.with_name(f"{path.stem}-{chosen}{path.suffix}")
+
+    return name_for
+
+
+class _FileEach:
+    """A sink that writes every stream to a file of its own."""
+
+    def __init__(self, target: Target, claims: Claims, live: bool) -> None:
+        assert target.path is not None
+        self._name_for = one_each(target.path)
+        self._format = target.format_
+        self._claims = claims
+        self._live = live
+        self._sink: Sink | None = None
+        self._stream: TextIO | None = None
+        self._file = contextlib.ExitStack()
+
+    def open(self, info: StreamInfo) -> None:
+        self._file = contextlib.ExitStack()
+        self._stream = self._file.enter_context(results_to(self._name_for(info.name), self._claims))
+        self._sink = make_sink(self._format, self._stream, live=self._live)
+        self._sink.open(info)
+
+    def write(self, event: Event) -> None:
+        if self._sink is not None and self._stream is not None:
+            self._sink.write(event)
+            self._stream.flush()
+
+    def close(self, summary: Summary | None) -> None:
+        with self._file:
+            if self._sink is not None:
+                self._sink.close(summary)
+            self._sink = self._stream = None
