@@ -166,7 +166,13 @@ class Engine:
             ("input", self._run.get_inputs(), INPUT_NAME, [card.features.n_mels, card.window.frames]),
             ("output", self._run.get_outputs(), OUTPUT_NAME, [len(card.labels)]),
         ):
-            found = [(printable(v.name, 60), v.type, list(v.shape)[:8]) for v in values[:3]]
+            try:
+                found = [(printable(v.name, 60), v.type, list(v.shape)[:8]) for v in values[:3]]
+            except UnicodeDecodeError as error:
+                raise ModelError(
+                    f"{self.path}: not a readable ONNX model (a name is no UTF-8: {error.reason}); export or download "
+                    "it again"
+                ) from None
             # The batch axis may be free (a name or None) or 1.
             free = found and found[0][2] and (found[0][2][0] == 1 or not isinstance(found[0][2][0], int))
             if not free or [(n, t, s[1:]) for n, t, s in found] != [(name, "tensor(float)", shape)]:

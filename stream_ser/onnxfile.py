@@ -40,7 +40,7 @@ _NESTED: dict[str, dict[int, str]] = {
     "tensor": {},
     "entry": {},
 }
-_NODE_OPERATOR, _NODE_DOMAIN = 4, 7
+_NODE_INPUT, _NODE_OPERATOR, _NODE_DOMAIN = 1, 4, 7
 _FUNCTION_NAME, _FUNCTION_DOMAIN = 1, 10
 _TENSOR_NAME, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 8, 13, 14
 
@@ -153,6 +153,12 @@ def _walk(data: memoryview, message: str, found: _Found, name: str, depth: int, 
                 raise _DamagedError(f"{len(value)} bytes of metadata")
             texts.setdefault(number, []).append(bytes(value))
     if message == "node":
+        if b"LayerNormalization" in texts.get(_NODE_OPERATOR, []) and b"" in texts.get(_NODE_INPUT, []):
+            # Valid, but onnxruntime 1.31 dies of it (segmentation fault while it optimises the graph).
+            raise ModelError(
+                f"{name}: a LayerNormalization with an input that is left empty, which onnxruntime cannot read; "
+                "leave the input out and export the model again"
+            )
         # Repeated, the last one counts; all are held to the rules.
         for operator in texts.get(_NODE_OPERATOR, [b""]):
             for domain in texts.get(_NODE_DOMAIN, [b""]):

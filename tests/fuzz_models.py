@@ -210,7 +210,7 @@ def model_case(number: int) -> bytes:
         for _ in range(rng.choice((1, 1, 2, 5))):
             if rng.random() < 0.3:
                 data = rng.choice((truncate, remove, insert, repeat, blank))(rng, data)
-            else:  # anywhere: a graph is header throughout
+            elif data:  # anywhere: a graph is header throughout
                 changed = bytearray(data)
                 changed[rng.randrange(len(data))] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
                 data = bytes(changed)
