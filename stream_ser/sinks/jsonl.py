@@ -1,10 +1,10 @@
-"""JSON lines: one object a line, for programs.
+"""JSON lines: one object a line, for programs. ``stream-ser schema`` prints their JSON Schema.
 
 Every object has ``type`` and ``file`` (the path, ``-``, or the device). Positions are integers in samples at
 ``sample_rate``; the same in seconds ends in ``_s``. Floats are rounded: the same audio gives the same bytes.
 
 ``stream``
-    First line of each stream. ``schema`` (1), ``model``, ``labels`` (the order of all ``probabilities``),
+    First line of each stream. ``schema`` (2), ``model``, ``labels`` (the order of all ``probabilities``),
     ``sample_rate`` in Hz.
 ``prediction``
     One run of the network. ``start``, ``end``: the audio it saw. ``label``: the most probable label, or
@@ -33,7 +33,8 @@ from typing import Any, TextIO
 
 from stream_ser.events import SILENCE, Decision, Event, Gap, Prediction, StreamInfo, Summary
 
-SCHEMA_VERSION = 1
+#: Changes with the lines, and with assets/events.schema.json, which describes them for machines.
+SCHEMA_VERSION = 2
 #: A sample at 16 kHz is 62.5 us.
 SECONDS_DIGITS = 4
 PROBABILITY_DIGITS = 4

@@ -177,7 +177,7 @@ def _strip(axes: Axes, state: PlotState, edges_s: NDArray[np.float64], colour: d
             hatch="..." if label == UNCERTAIN else None,
             lw=0 if faint else 1,
         )
-        if (end_s - start_s) / edges_s[-1] > 0.011 * (len(label) + 1):
+        if (end_s - start_s) / edges_s[-1] > 0.0075 * (len(label) + 1):
             ink = "#5c626c" if faint else "#101216"
             _text(
                 axes.text((start_s + end_s) / 2, 0.5, printable(label), ha="center", va="center", fontsize=8, color=ink)
