@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import queue
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_ser.config import SAMPLE_RATE_HZ
 from stream_ser.errors import DeviceError
-from stream_ser.events import Block
-from stream_ser.portaudio import find_device, portaudio, quiet_native_stderr
+from stream_ser.events import Block, NoticeKind
+from stream_ser.portaudio import (
+    DeviceInfo,
+    find_device,
+    native_stderr_to_log,
+    portaudio,
+    quiet_native_stderr,
+    refresh_devices,
+)
+from stream_ser.watchdog import CaptureClock
+
+#: What to do when the consumer is late: ``drop-oldest``, lose audio, a gap; ``skip-hop``, hear all of it but leave out
+#: predictions; ``block``, keep it all waiting, in memory.
+Overload = Literal["drop-oldest", "skip-hop", "block"]
+#: What to do when the device is gone: look for it, or raise.
+OnLost = Literal["retry", "exit"]
 
 #: PortAudio clocks that claim a block is older than this are not believed.
 _MAX_LATENCY_S = 10.0
 #: How often a wait looks up, so that Ctrl-C works where waits cannot be interrupted (Windows).
 _POLL_S = 0.25
+#: Silence of a device that is told.
+_STALL_NOTICE_S = 0.5
+#: Between two tries to open a lost device.
+_RETRY_S, _MAX_RETRY_S = 0.5, 8.0
+#: ``skip-hop``: predictions are left out from one to the other.
+_BEHIND_S, _CAUGHT_UP_S = 1.0, 0.25
+#: Notices of one kind that come with the audio are this far apart.
+_NOTICE_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,28 +59,38 @@ class _Captured:
     age_s: float
 
 
+Told = tuple[NoticeKind, str]
+
+
 class Microphone:
     """An input device, mono, on the grid of 16-bit samples; see :class:`~stream_ser.sources.WavRecorder`.
 
     Captures from ``with`` on. Iteration ends after ``duration_s``, or once what was captured before
-    :meth:`close` is through; any thread may call that. When the consumer falls behind by more than
-    ``queue_seconds`` the oldest blocks are dropped, and ``lost`` of the next one counts them exactly.
+    :meth:`close` is through; any thread may call that. The books balance, unless ``duration_s`` cut off the rest:
+    samples given out + ``lost_samples`` = ``captured_samples`` + ``missing_samples``.
+
+    A device that delivers less than time passes is watched over (:mod:`stream_ser.watchdog`): what is missing becomes
+    ``lost`` of the next block. One that is gone is looked for by its name, in longer and longer intervals; that makes
+    PortAudio start anew, which ends every other stream of the process.
 
     Args:
         device: index, name or part of a name; the system's default input if None.
         sample_rate: Hz; if None, 16 kHz where the device takes it, else the device's default.
         channel: which of the device's channels, from 0; the mean of what is opened if None.
         duration_s: seconds after which the iteration ends, exact to the sample.
-        queue_seconds: audio that may wait for the consumer.
+        queue_seconds: audio that may wait for the consumer under ``drop-oldest``.
         block_seconds: audio in a block.
         stall_seconds: how long to wait for a block before the device counts as lost.
+        overload: what to do when the consumer is late.
+        on_lost: whether to look for a device that is lost, or to raise.
 
     Attributes:
         name: the device's.
         sample_rate: Hz, once opened.
         overflows: how often PortAudio said that audio was lost before it got here (it does not say how much).
-        lost_samples: dropped because the consumer was late, as counted in the blocks so far.
+        lost_samples: dropped because the consumer was late, or missing, as counted in the blocks so far.
         captured_samples: delivered by the device.
+        missing_samples: that the device should have delivered by the clock, and did not.
 
     Raises:
         DeviceError: no such device, or it cannot be opened.
@@ -72,37 +105,50 @@ class Microphone:
         queue_seconds: float = 10.0,
         block_seconds: float = 0.02,
         stall_seconds: float = 5.0,
+        overload: Overload = "drop-oldest",
+        on_lost: OnLost = "exit",
     ) -> None:
         if min(queue_seconds, block_seconds, stall_seconds) <= 0 or (duration_s is not None and duration_s <= 0):
             raise ValueError("durations must be positive")
+        if overload not in get_args(Overload) or on_lost not in get_args(OnLost):
+            raise ValueError(f"no such policy: overload {overload!r}, on_lost {on_lost!r}")
         self._sd = portaudio()
         self.device = find_device(device)
         self.name = self.device.name
+        self._is_default = device is None or device == ""
         self.duration_s = duration_s
-        if channel is not None and not 0 <= channel < self.device.input_channels:
-            raise DeviceError(f"{self.name} has no channel {channel}, expected 0 to {self.device.input_channels - 1}")
         self._channel = channel
-        self._stall_s = stall_seconds
-        with quiet_native_stderr():
-            self.sample_rate, self._channels = self._settings(sample_rate)
+        self._stall_s, self._overload, self._on_lost = stall_seconds, overload, on_lost
+        self.sample_rate, self._channels = self._settings(sample_rate)
         self._block_frames = max(1, round(block_seconds * self.sample_rate))
         self._queue_blocks = max(1, math.ceil(queue_seconds * self.sample_rate / self._block_frames))
-        self._queue: queue.SimpleQueue[_Captured | None] = queue.SimpleQueue()
+        #: What was captured; the number of a stream that ended; None once closed.
+        self._queue: queue.SimpleQueue[_Captured | int | None] = queue.SimpleQueue()
+        self._clock = CaptureClock(self.sample_rate)
+        self._held: list[_Captured] = []
         self._stream: Any = None
+        self._streams = 0
         self._closing = threading.Event()
-        self.overflows = self.lost_samples = self.captured_samples = 0
+        self._noise = contextlib.ExitStack()
+        self._heard_s, self._opened_s = 0.0, math.inf
+        self._behind = False
+        self._told_s: dict[str, float] = {}
+        self._told_overflows = 0
+        self.overflows = self.lost_samples = self.captured_samples = self.missing_samples = 0
 
     def _settings(self, sample_rate: int | None) -> tuple[int, int]:
         """The first rate and channel count that the device takes."""
-        default_rate = self.device.default_sample_rate
+        most, default_rate = self.device.input_channels, self.device.default_sample_rate
+        if self._channel is not None and not 0 <= self._channel < most:
+            raise DeviceError(f"{self.name} has no channel {self._channel}, expected 0 to {most - 1}")
         rates = [sample_rate] if sample_rate else list(dict.fromkeys([SAMPLE_RATE_HZ, default_rate]))
-        most = self.device.input_channels
         counts = [most] if self._channel is not None else list(dict.fromkeys([1, min(2, most), most]))
         reason = ""
         for rate in rates:
             for channels in counts:
                 try:
-                    self._sd.check_input_settings(self.device.index, channels, "int16", samplerate=rate)
+                    with quiet_native_stderr():
+                        self._sd.check_input_settings(self.device.index, channels, "int16", samplerate=rate)
                 except (self._sd.PortAudioError, ValueError) as error:
                     reason = str(error)
                 else:
@@ -114,22 +160,29 @@ class Microphone:
         )
 
     def _callback(self, data: Any, frames: int, times: Any, status: Any) -> None:
-        # PortAudio's thread: copy and enqueue. A position rather than a count of drops keeps the sums exact.
-        arrived_s = time.monotonic()
-        if self._queue.qsize() >= self._queue_blocks:
-            with contextlib.suppress(queue.Empty):
-                self._queue.get_nowait()
+        # PortAudio's thread: copy, count and enqueue. A position rather than a count of drops keeps the sums exact.
+        arrived_s = self._heard_s = time.monotonic()
         age_s = times.currentTime - times.inputBufferAdcTime
-        self._queue.put(_Captured(bytes(data), self.captured_samples, arrived_s, age_s))
+        self._held.append(_Captured(bytes(data), self._clock.position, arrived_s, age_s))
+        missing = self._clock.arrived(frames, arrived_s)
         self.captured_samples += frames
+        self.missing_samples += missing
         self.overflows += bool(status.input_overflow)
+        # What comes late waits until it is known whether something is missing before it.
+        if self._clock.settled:
+            self._release(missing)
 
-    def __enter__(self) -> Microphone:
-        """Start the capture.
+    def _release(self, missing: int = 0) -> None:
+        held, self._held = self._held, []
+        for item in held:
+            if self._overload == "drop-oldest" and self._queue.qsize() >= self._queue_blocks:
+                with contextlib.suppress(queue.Empty):
+                    self._queue.get_nowait()
+            self._queue.put(replace(item, position=item.position + missing) if missing else item)
 
-        Raises:
-            DeviceError: the device cannot be opened.
-        """
+    def _open(self) -> None:
+        self._streams += 1
+        number = self._streams
         try:
             with quiet_native_stderr():
                 self._stream = self._sd.RawInputStream(
@@ -140,34 +193,50 @@ class Microphone:
                     dtype="int16",
                     latency="high",
                     callback=self._callback,
-                    finished_callback=lambda: self._queue.put(None),
+                    finished_callback=lambda: self._queue.put(number),
                 )
                 self._stream.start()
         except self._sd.PortAudioError as error:
-            self.close()
+            self._stop()
             raise DeviceError(
                 f"{self.name} cannot be opened ({error}); check that it is plugged in and that no other "
                 "program holds it, or choose another of stream-ser devices"
             ) from error
+        self._heard_s = time.monotonic()
+        self._opened_s = min(self._opened_s, self._heard_s)
+
+    def __enter__(self) -> Microphone:
+        """Start the capture.
+
+        Raises:
+            DeviceError: the device cannot be opened.
+        """
+        try:
+            self._noise.enter_context(native_stderr_to_log())
+            self._open()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        self._noise.close()
 
     def __iter__(self) -> Iterator[Block]:
-        """Blocks as they are captured.
+        """Blocks as they are captured, and empty ones that tell something.
 
         Raises:
-            DeviceError: the device stopped delivering.
+            DeviceError: the device stopped delivering, and shall not be looked for.
         """
         expected = 0
         end = None if self.duration_s is None else round(self.duration_s * self.sample_rate)
-        while end is None or expected < end:
-            item = self._next()
-            if item is None:
-                return
+        for item in self._items(end):
+            if not isinstance(item, _Captured):
+                yield Block(np.zeros(0, np.float32), notices=(item,))
+                continue
             samples = self._mono(item.data)
             lost = item.position - expected
             if end is not None:
@@ -175,24 +244,124 @@ class Microphone:
                 samples = samples[: end - expected - lost]
             self.lost_samples += lost
             expected += lost + len(samples)
-            yield Block(samples, self._captured_at(item), lost)
+            yield Block(samples, self._captured_at(item), lost, 0, self._is_behind(), self._news())
+            if end is not None and expected >= end:
+                return
 
-    def _next(self) -> _Captured | None:
-        deadline_s = time.monotonic() + self._stall_s
+    def _items(self, end: int | None) -> Iterator[_Captured | Told]:
+        """What was captured, and what is to be told; ends at ``end``, by the clock if need be, or once closed."""
+        state: Literal["heard", "stalled", "lost"] = "heard"
+        reason, retry_s = "", _RETRY_S
         while True:
             try:
                 item = self._queue.get(timeout=_POLL_S)
             except queue.Empty:
+                now_s = time.monotonic()
                 if self._closing.is_set():
-                    return None
-                if time.monotonic() < deadline_s:
+                    return
+                if now_s - self._heard_s < _STALL_NOTICE_S:
+                    continue
+                if end is not None and self._is_over(end, now_s):
+                    break
+                if state == "heard":
+                    state = "stalled"
+                    yield "stalled", f"{self.name} has delivered no audio for {now_s - self._heard_s:.1f} s"
+                if now_s - self._heard_s < self._stall_s:
                     continue
                 reason = f"no audio for {self._stall_s:g} s"
             else:
-                if item is not None or self._closing.is_set():
-                    return item
+                if item is None and self._closing.is_set():
+                    return
+                if isinstance(item, _Captured):
+                    if state != "heard":
+                        kind: NoticeKind = "resumed" if state == "stalled" else "attached"
+                        yield kind, f"{self.name} delivers audio again"
+                    state, reason, retry_s = "heard", "", _RETRY_S
+                    yield item
+                    continue
+                if item != self._streams:  # a stream that was given up
+                    continue
+                if end is not None and state == "lost" and self._is_over(end, time.monotonic()):
+                    break
                 reason = "the stream ended"
-            raise DeviceError(f"{self.name} was lost: {reason}, expected it to go on; check the device and its cable")
+            lost = f"{self.name} was lost: {reason}"
+            if self._on_lost == "exit":
+                raise DeviceError(f"{lost}, expected it to go on; check the device and its cable")
+            if state != "lost":
+                state = "lost"
+                yield "lost", f"{lost}; looking for it"
+            yield from self._reopen(retry_s)
+            retry_s = min(2 * retry_s, _MAX_RETRY_S)
+        # The time is over, and the device that should have filled it is silent.
+        self._stop()
+        while not self._queue.empty():
+            if isinstance(item := self._queue.get(), _Captured):
+                yield item
+        self.missing_samples += max(0, end - self._clock.position)
+        yield _Captured(b"", max(end, self._clock.position), time.monotonic(), 0.0)
+
+    def _is_over(self, end: int, now_s: float) -> bool:
+        """Whether audio that comes now, or is on its way since a second, lies behind the end."""
+        return self._clock.due(now_s - 1.0) >= end or now_s - 1.0 - self._opened_s >= end / self.sample_rate
+
+    def _reopen(self, retry_s: float) -> Iterator[Told]:
+        """Try once, after a while, to open the device anew."""
+        self._stop()
+        self._heard_s = time.monotonic()
+        if self._closing.wait(retry_s):
+            return
+        try:
+            refresh_devices()
+            self.device = self._find()
+            if self.device.name != self.name:
+                yield "lost", f"{self.name} is gone; the default is now {self.device.name}"
+                self.name = self.device.name
+            _, self._channels = self._settings(self.sample_rate)
+            self._clock.reopened()
+            self._open()
+        except DeviceError as error:
+            logging.getLogger("stream_ser.microphone").info("%s", error)
+            if self._tells(str(error), 300.0):
+                yield "lost", str(error)
+            self._queue.put(self._streams)  # try again
+        if self._closing.is_set():
+            self._stop()
+
+    def _find(self) -> DeviceInfo:
+        """The device of the same name; if none was named, the default one where that is gone."""
+        try:
+            return find_device(self.name)
+        except DeviceError:
+            if not self._is_default:
+                raise
+            return find_device()
+
+    def _tells(self, what: str, every_s: float = _NOTICE_EVERY_S) -> bool:
+        """Whether something was not told a moment ago."""
+        now_s = time.monotonic()
+        if now_s - self._told_s.get(what, -math.inf) < every_s:
+            return False
+        self._told_s = {what: now_s} if len(self._told_s) > 10 else self._told_s | {what: now_s}
+        return True
+
+    def _is_behind(self) -> bool:
+        if self._overload == "skip-hop":
+            self._behind = self.backlog_s > (_CAUGHT_UP_S if self._behind else _BEHIND_S)
+        return self._behind
+
+    def _news(self) -> tuple[Told, ...]:
+        news: list[Told] = []
+        if self.overflows > self._told_overflows and self._tells("overflow"):
+            self._told_overflows = self.overflows
+            news.append(("overflow", f"{self.name} reports lost audio (overflow {self.overflows})"))
+        if self._behind and self._tells("behind"):
+            news.append(("behind", f"the recogniser is {self.backlog_s:.1f} s late: predictions are left out"))
+        return tuple(news)
+
+    @property
+    def backlog_s(self) -> float:
+        """Audio that waits for the consumer, in seconds."""
+        return self._queue.qsize() * self._block_frames / self.sample_rate
 
     def _mono(self, data: bytes) -> NDArray[np.float32]:
         frames = np.frombuffer(data, np.int16).reshape(-1, self._channels)
@@ -210,11 +379,16 @@ class Microphone:
         age_s = item.age_s - length_s  # the clock names the first sample
         return item.arrived_s - age_s if 0.0 <= age_s <= _MAX_LATENCY_S else item.arrived_s
 
+    def _stop(self) -> None:
+        self._streams += 1  # that it ends is no news
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with contextlib.suppress(self._sd.PortAudioError), quiet_native_stderr():
+                stream.close()
+        self._release()
+
     def close(self) -> None:
         """Stop the capture; what is queued can still be iterated."""
         self._closing.set()
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            with contextlib.suppress(self._sd.PortAudioError):
-                stream.close()
+        self._stop()
         self._queue.put(None)

