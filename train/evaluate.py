@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -154,6 +154,20 @@ def clips_of(
     if not groups:
         raise DataError(f"no clip is in the {name}; choose another --part or --split, or --part {ALL}")
     return groups, name
+
+
+def of_speakers(groups: Mapping[str, Sequence[Clip]], speakers: Sequence[str]) -> dict[str, tuple[Clip, ...]]:
+    """The clips of some speakers, by corpus.
+
+    Raises:
+        DataError: a speaker who has none.
+    """
+    present = {clip.speaker for clips in groups.values() for clip in clips}
+    if missing := sorted(set(speakers) - present):
+        some = ", ".join(sorted(present)[:5])
+        raise DataError(f"no clip there is of speaker {missing[0]}; speakers are named like {some}")
+    chosen = {name: tuple(clip for clip in clips if clip.speaker in speakers) for name, clips in groups.items()}
+    return {name: clips for name, clips in chosen.items() if clips}
 
 
 def evaluate(

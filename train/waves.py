@@ -1,4 +1,4 @@
-"""Clips as 16-bit samples: half the memory of float32, and what the corpora were to begin with."""
+"""Samples: clips in 16 bits, half the memory of float32 and what the corpora were to begin with; noise of a colour."""
 
 from __future__ import annotations
 
@@ -19,3 +19,13 @@ def to_float32(wave: NDArray[np.int16]) -> Wave:
     out = wave.astype(np.float32)
     out /= np.float32(32768.0)
     return out
+
+
+def coloured_noise(size: int, exponent: float, rng: np.random.Generator) -> Wave:
+    """Gaussian noise ``(size,)`` with unit RMS and power spectrum ``1 / f**exponent`` (0 white, 1 pink, 2 brown)."""
+    spectrum = np.fft.rfft(rng.standard_normal(size, dtype=np.float32))
+    shape = np.ones(spectrum.size, dtype=np.float32)
+    shape[1:] = np.arange(1, spectrum.size, dtype=np.float32) ** np.float32(-exponent / 2.0)
+    shape[0] = 0.0
+    noise = np.fft.irfft(spectrum * shape, size)
+    return (noise / max(float(np.sqrt(np.mean(np.square(noise)))), 1e-12)).astype(np.float32)

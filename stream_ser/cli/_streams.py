@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -59,7 +59,7 @@ def stream_config(
         return None
     from stream_ser.train.streams import StreamConfig
 
-    return StreamConfig(seed=seed, **given)  # type: ignore[arg-type]
+    return StreamConfig(seed=seed, **given)
 
 
 def measure(
@@ -86,7 +86,7 @@ def measure(
             engine,
             streams(clips, engine.card.features.sample_rate, config),
             # The name as a default: the loop goes on with another one.
-            lambda name=engine.path.name: advance(name),  # type: ignore[misc]
+            lambda name=engine.path.name: advance(name),
             vad=vad,
         )
         for engine in engines
@@ -130,3 +130,77 @@ def table(names: Sequence[str], measured: Sequence[StreamScores]) -> Any:
     for lines in zip(*map(rows, measured), strict=True):
         made.add_row(lines[0][0], *(value for _, value in lines))
     return made
+
+
+def run(
+    engines: Sequence[Engine],
+    groups: Mapping[str, Sequence[Clip]],
+    config: StreamConfig,
+    name: str,
+    vad: VadConfig | None,
+    part: str,
+    as_json: bool,
+    record: bool,
+) -> None:
+    """Measure models on streams and print the scores.
+
+    Args:
+        engines: of the same labels.
+        groups: the clips, by corpus.
+        config: how streams are made.
+        name: which clips they are, in words.
+        vad: voice activity detection, or none.
+        part: of the split.
+        as_json: print JSON instead of a table.
+        record: write the scores into the models' cards.
+
+    Raises:
+        DataError: clips that cannot be used.
+        AudioError: a clip that cannot be decoded.
+    """
+    import json
+    import sys
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from stream_ser.cli.evaluate import WIDTH, speakers
+
+    clips = [clip for group in groups.values() for clip in group]
+    waiting = Console(stderr=True)
+    with Progress(console=waiting, disable=not waiting.is_terminal, transient=True) as progress:
+        task = progress.add_task("streams", total=len(engines) * len({clip.speaker for clip in clips}))
+        measured = measure(
+            engines, clips, config, vad, lambda model: progress.update(task, advance=1, description=model)
+        )
+    protocols = [
+        f"{' + '.join(groups)}, {name}, {speakers(clips, engine.card)}; streams of one speaker each, "
+        f"{config.describe()}; ONNX, {engine.provider}{'' if vad else ', no VAD'}"
+        for engine in engines
+    ]
+    if as_json:
+        content = [
+            {"model": engine.path.name, "protocol": protocol, **scores.as_dict()}
+            for engine, protocol, scores in zip(engines, protocols, measured, strict=True)
+        ]
+        click.echo(json.dumps(content[0] if len(content) == 1 else {"models": content}, indent=1))
+    else:
+        console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+        for engine, protocol in zip(engines, protocols, strict=True):
+            console.print(f"{engine.path.name}: {protocol}", soft_wrap=True, markup=False)
+        scores = measured[0]
+        console.print(f"clips {scores.clips}, {scores.minutes:.1f} minutes, {scores.speech_minutes:.1f} of them speech")
+        console.print(table([engine.path.name for engine in engines], measured))
+    if record:
+        _record(engines, protocols, measured, f"{' + '.join(groups)} {part} streams")
+
+
+def _record(engines: Sequence[Engine], protocols: Sequence[str], measured: Sequence[StreamScores], name: str) -> None:
+    from dataclasses import replace
+
+    from stream_ser.export.to_onnx import rewrite_card
+
+    for engine, protocol, scores in zip(engines, protocols, measured, strict=True):
+        results = {**engine.card.results, name: {"protocol": protocol, **scores.as_dict()}}
+        rewrite_card(engine.path, replace(engine.card, results=results))
+        click.echo(f"{engine.path}: card updated", err=True)

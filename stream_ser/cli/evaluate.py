@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from stream_ser.cli._corpora import split_options
-from stream_ser.cli._run import provider_option, vad_config, vad_option
+from stream_ser.cli._options import provider_option, vad_option
+from stream_ser.cli._run import vad_config
+from stream_ser.cli._streams import stream_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 #: More classes than this do not fit across a terminal.
 WIDEST_CONFUSION = 12
 #: Columns where standard output is no terminal.
-_WIDTH = 140
+WIDTH = 140
 _CAPTION = (
     "95 %: bootstrap interval of the UAR over speakers. speakers: lowest and highest UAR of one. ECE*: with a "
     "temperature fitted on other speakers. ms: features and network, a window."
@@ -45,6 +47,10 @@ _CAPTION = (
 @click.option(
     "--map", "mapping", multiple=True, metavar="LABEL=LABEL", help="What a corpus' label is, such as calm=neutral."
 )
+@click.option(
+    "--speaker", "chosen", multiple=True, metavar="SPEAKER", help="Only this one, such as crema-d/1009; repeatable."
+)
+@stream_options
 @provider_option
 @vad_option
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
@@ -58,6 +64,11 @@ def evaluate(
     folds: int | None,
     seed: int,
     mapping: tuple[str, ...],
+    chosen: tuple[str, ...],
+    stream: bool,
+    snr: float | None,
+    noise: str | None,
+    pause: tuple[float, float] | None,
     provider: Provider,
     vad: bool | None,
     as_json: bool,
@@ -73,9 +84,14 @@ def evaluate(
     The corpora's labels become the model's; calm, surprise and boredom are left out where the model does not know them,
     unless --map says otherwise.
 
+    With --stream, the clips of each speaker become one long stream, in drawn order, with pauses and noise, and what is
+    measured is how soon a model is right, how steady, and what it claims in pauses: UAR so long after the onset of
+    speech, time until it is right and stays so, label changes, emotion diarization error rate.
+
     \b
     Example:
       stream-ser evaluate septr mine.onnx --data crema-d=/data/crema-d
+      stream-ser evaluate septr --stream --snr 20 --data crema-d=/data/crema-d
     """  # noqa: D301 - click wants the character itself
     import json
     import sys
@@ -83,22 +99,29 @@ def evaluate(
     from rich.console import Console
     from rich.progress import Progress
 
+    from stream_ser.cli import _streams
     from stream_ser.engine import load
     from stream_ser.errors import DataError
     from stream_ser.train import compare, selection
-    from stream_ser.train.evaluate import clips_of
+    from stream_ser.train.evaluate import clips_of, of_speakers
     from stream_ser.train.evaluate import evaluate as run
 
     if fold == "all":
         raise DataError("--fold all: a model has one fold that it was not trained on; give its number")
     if record:
         from stream_ser.export.to_onnx import rewrite_card
+    streaming = _streams.stream_config(stream, snr, noise, pause, seed)
     detection = vad_config(vad)
     engines = [load(model, provider) for model in models]
     compare.check_labels(engines)
     corpora = selection.load_corpora(data, engines[0].card.labels, mapping)
     groups, name = clips_of(corpora, part, split, seed, fold, folds)
+    if chosen:
+        groups, name = of_speakers(groups, chosen), f"some of the {name}"
     clips = [clip for group in groups.values() for clip in group]
+    if streaming is not None:
+        _streams.run(engines, groups, streaming, name, detection, part, as_json, record)
+        return
     measured = []
     waiting = Console(stderr=True)
     with Progress(console=waiting, disable=not waiting.is_terminal, transient=True) as progress:
@@ -113,7 +136,7 @@ def evaluate(
     if as_json:
         click.echo(json.dumps(_content(measured, pairs), indent=1))
     else:
-        _print(Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH), measured, pairs)
+        _print(Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH), measured, pairs)
     if record:
         for each in measured:
             rewrite_card(each.engine.path, each.recorded(part))

@@ -5,10 +5,12 @@ masks and mix-up. Ahead of training: further copies of the set (``expand``). Eve
 the seed that is passed in, so a seed reproduces a run.
 """
 
+from stream_ser.train.waves import coloured_noise
+
 from .config import EXPANSIONS, AugmentConfig
 from .copies import expanded, pitch_shifted, stretched, with_speeds
 from .filters import telephone
-from .noise import add_noise, coloured_noise, noise_bank
+from .noise import add_noise, noise_bank
 from .rooms import add_reverb, convolved
 from .sounds import Sounds
 from .spectrum import mixup, spec_augment

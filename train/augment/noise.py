@@ -8,19 +8,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_ser.train.waves import Wave, to_float32
+from stream_ser.train.waves import Wave, coloured_noise, to_float32
 
 Sample = TypeVar("Sample", np.float32, np.int16)
-
-
-def coloured_noise(size: int, exponent: float, rng: np.random.Generator) -> Wave:
-    """Gaussian noise ``(size,)`` with unit RMS and power spectrum ``1 / f**exponent`` (0 white, 1 pink, 2 brown)."""
-    spectrum = np.fft.rfft(rng.standard_normal(size, dtype=np.float32))
-    shape = np.ones(spectrum.size, dtype=np.float32)
-    shape[1:] = np.arange(1, spectrum.size, dtype=np.float32) ** np.float32(-exponent / 2.0)
-    shape[0] = 0.0
-    noise = np.fft.irfft(spectrum * shape, size)
-    return (noise / max(float(np.sqrt(np.mean(np.square(noise)))), 1e-12)).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=1)
