@@ -6,7 +6,6 @@ import contextlib
 import io
 import logging
 import os
-import sys
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_ser.card import CARD_KEY, Card
+from stream_ser.cuda import driver_present
 from stream_ser.errors import ModelError, ProviderError
 from stream_ser.normalize import Normalizer
 from stream_ser.onnxfile import read_metadata
@@ -55,10 +55,11 @@ def find_model(model: str | os.PathLike[str]) -> Path:
     raise ModelError(f"{text}: no such model file, nor a bundled model (bundled: {known})")
 
 
-def _nvidia_driver_present() -> bool:
-    if sys.platform == "win32":
-        return (Path(os.environ.get("SYSTEMROOT", r"C:\Windows")) / "System32" / "nvcuda.dll").exists()
-    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
+def available_providers() -> list[str]:
+    """Providers that this onnxruntime was built with, whether or not they can be used here."""
+    import onnxruntime as ort
+
+    return list(ort.get_available_providers())
 
 
 class _ToLog(io.TextIOBase):
@@ -113,20 +114,18 @@ class Engine:
     """
 
     def __init__(self, path: Path, provider: Provider = "auto", threads: int = 1) -> None:
-        import onnxruntime as ort
-
         if provider not in get_args(Provider):
             raise ProviderError(f"provider {provider!r} is not one of {', '.join(get_args(Provider))}")
         wanted = [CPU]
         # The list of available providers names CUDA wherever the GPU build is installed, driver or not.
         if provider == "cuda":
-            if CUDA not in ort.get_available_providers():
+            if CUDA not in available_providers():
                 raise ProviderError(
                     "provider cuda: this onnxruntime is built without CUDA; install onnxruntime-gpu or use "
                     "--provider cpu"
                 )
             wanted = [CUDA, CPU]
-        elif provider == "auto" and CUDA in ort.get_available_providers() and _nvidia_driver_present():
+        elif provider == "auto" and CUDA in available_providers() and driver_present():
             wanted = [CUDA, CPU]
         self.path = path
         # Before onnxruntime opens it: what the file refers to, and what its card asks for.

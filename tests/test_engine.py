@@ -131,7 +131,7 @@ def test_a_network_that_returns_nan_is_never_a_score(tiny_model) -> None:
 
 
 def test_cuda_fails_in_one_line(tiny_model) -> None:
-    if engine._nvidia_driver_present():
+    if engine.driver_present():
         pytest.skip("this machine has an NVIDIA driver")
     command = [sys.executable, "-m", "stream_ser", "file", "x.wav", "--model", str(tiny_model), "--provider", "cuda"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -140,7 +140,7 @@ def test_cuda_fails_in_one_line(tiny_model) -> None:
 
 
 def test_cuda_fails_loudly_where_it_cannot_be_used(tiny_model) -> None:
-    if engine._nvidia_driver_present():
+    if engine.driver_present():
         pytest.skip("this machine has an NVIDIA driver")
     with pytest.raises(ProviderError, match="cuda"):
         engine.load(tiny_model, "cuda")

