@@ -24,6 +24,7 @@ SCHEMA_VERSION = 1
 OLDEST_PYTHON = (3, 10)
 #: What the runtime needs, and the oldest version that it works with; onnxruntime and voice activity detection apart.
 REQUIRED = {"click": "8.1", "numpy": "2.0", "rich": "13.7", "sounddevice": "0.5", "soundfile": "0.13", "soxr": "0.5"}
+REQUIRED_BEFORE_3_11 = {"tomli": "2.0"}
 OLDEST_ONNXRUNTIME = "1.21"
 #: All are imported as ``onnxruntime``; pip lets them overwrite each other.
 FLAVOURS = (
@@ -80,14 +81,13 @@ def python(world: World) -> Check:
 
 def packages(world: World) -> Check:
     """All there, none too old."""
-    found = {name: world.version(name) for name in REQUIRED}
+    needed = REQUIRED | (REQUIRED_BEFORE_3_11 if world.python < (3, 11) else {})
+    found = {name: world.version(name) for name in needed}
     data = {"stream-ser": __version__, **found}
-    wrong = {name: found[name] for name, oldest in REQUIRED.items() if _is_older(found[name], oldest)}
+    wrong = {name: found[name] for name, oldest in needed.items() if _is_older(found[name], oldest)}
     if wrong:
-        said = ", ".join(
-            f"{name} {'is missing' if have is None else f'{have} is too old'}" for name, have in wrong.items()
-        )
-        return Check("packages", "error", said, _pip(*(f"{name}>={REQUIRED[name]}" for name in wrong)), data)
+        said = ", ".join(f"{name} {f'{have} is too old' if have else 'is missing'}" for name, have in wrong.items())
+        return Check("packages", "error", said, _pip(*(f"{name}>={needed[name]}" for name in wrong)), data)
     return Check("packages", "ok", ", ".join(f"{name} {have}" for name, have in data.items()), data=data)
 
 
