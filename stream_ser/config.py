@@ -112,6 +112,7 @@ class DeciderConfig:
     """From a stream of probabilities to a readable timeline.
 
     Attributes:
+        onset_s: of an utterance that follows silence, so much is heard before its first label is shown.
         smoothing_s: time constant of the exponential average over probabilities; 0 for none.
         enter_margin: a new label must lead the current one by this much probability to take over (hysteresis) ...
         hold_s: ... for this long ...
@@ -121,6 +122,7 @@ class DeciderConfig:
         silence_s: ... and this much silence in a row ends the emotion where it began; shorter pauses belong to it.
     """
 
+    onset_s: float = 0.0
     smoothing_s: float = 0.5
     enter_margin: float = 0.05
     hold_s: float = 0.5
@@ -130,7 +132,8 @@ class DeciderConfig:
     silence_s: float = 0.75
 
     def __post_init__(self) -> None:
-        if min(self.smoothing_s, self.enter_margin, self.hold_s, self.min_duration_s, self.silence_s) < 0.0:
+        durations = self.onset_s, self.smoothing_s, self.hold_s, self.min_duration_s, self.silence_s
+        if min(*durations, self.enter_margin) < 0.0:
             raise ValueError("durations and margins must not be negative")
         if not 0.0 <= self.abstain_below < 1.0:
             raise ValueError("abstain_below must be in [0, 1)")

@@ -4,9 +4,10 @@ Probabilities are smoothed; a label takes over only with a lead, only when it ke
 and only after the one before it was shown for a while (minimum duration); where nothing reaches the abstention
 threshold the timeline says ``uncertain``; where it is quiet it says ``silence``.
 
-A pause shorter than ``silence_s`` belongs to what is being said, and nothing is decided in it. A longer one is silence
-from where the voice was last heard: that is known ``silence_s`` later, so what a live view shows lags behind what the
-finished decision says.
+The first moments of an utterance tell little: its first label is shown when ``onset_s`` of it were heard, and then
+holds from its start on. A pause shorter than ``silence_s`` belongs to what is being said, and nothing is decided in it.
+A longer one is silence from where the voice was last heard: that is known ``silence_s`` later. So what a live view
+shows lags behind what the finished decision says.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Decider:
         self._start = self._end = start
         self._weight = 0.0
         self._confidence = 0.0
+        #: The prediction on an utterance of which too little was heard to show a label.
+        self._early: Prediction | None = None
         #: Where the quiet began that the stream is in; None while somebody speaks.
         self._quiet_from: int | None = None
         self._rival: str | None = None
@@ -46,7 +49,7 @@ class Decider:
 
     @property
     def current(self) -> Decision | None:
-        """The label that is being shown, since when, and how probable it is now; None before the first."""
+        """The label that is being shown, since when, and how probable it is now; None before there is one."""
         if self._label is None:
             return None
         return Decision(self._start, self._end, self._label, self._probability(self._label))
@@ -56,27 +59,35 @@ class Decider:
         elapsed = prediction.end - self._end
         self._listen(prediction)
         label = self._next_label(prediction, elapsed)
-        closed = [] if label == self._label else self._switch(label, prediction)
-        self._confidence += elapsed * self._probability(label)
-        self._weight += elapsed
+        closed = [] if label is None or label == self._label else self._switch(label, prediction)
+        if label is not None:
+            self._confidence += elapsed * self._probability(label)
+            self._weight += elapsed
         self._end = prediction.end
         return closed
 
     def flush(self) -> list[Decision]:
-        """End of the stream: the open decision."""
-        closed = self._close(self._end)
-        self._label = None
+        """End of the stream: the open decision. An utterance that it cuts short has its label now."""
+        closed = []
+        if self._early is not None:
+            label = self._candidate()
+            closed = self._switch(label, self._early)
+            self._confidence, self._weight = self._probability(label), 1.0
+        closed += self._close(self._end)
+        self._label = self._early = None
         return closed
 
     def _switch(self, label: str, prediction: Prediction) -> list[Decision]:
         """Close the label in force where the next one begins: at the ends of speech to the sample, else at a hop."""
         voice, begin = prediction.voice, self._end
-        if label == SILENCE and self._label is not None:
+        if self._label is None:
+            begin = self._start
+            if label != SILENCE and voice is not None and voice[0] - begin >= self.config.silence_s * self._rate:
+                self._label, begin = SILENCE, voice[0]
+        elif label == SILENCE:
             begin = self._quiet_from if self._quiet_from is not None else begin
         elif voice is not None and self._label == SILENCE and voice[0] > self._start:
             begin = voice[0]
-        elif self._label is None and voice is not None and voice[0] - begin >= self.config.silence_s * self._rate:
-            self._label, begin = SILENCE, voice[0]
         closed = self._close(begin)
         self._label, self._start = label, begin
         return closed
@@ -104,20 +115,22 @@ class Decider:
         else:
             self._quiet_from = None
 
-    def _next_label(self, prediction: Prediction, elapsed: int) -> str:
+    def _next_label(self, prediction: Prediction, elapsed: int) -> str | None:
         quiet = self._quiet_from is not None
         quiet_samples = 0 if self._quiet_from is None else prediction.end - self._quiet_from
         if not prediction.probabilities or (quiet and quiet_samples >= self.config.silence_s * self._rate):
             self.smoothed = ()
-            self._rival = None
+            self._rival = self._early = None
             return SILENCE
         current = self._label
-        if quiet and current is not None:
+        if quiet and (current is not None or self._early is not None):
             return current
+        if current in (None, SILENCE) and self._spoken(prediction) < self.config.onset_s * self._rate:
+            self.smoothed, self._early = prediction.probabilities, prediction
+            return current
+        self._early = None
         self._smooth(prediction.probabilities, elapsed)
-        best = max(self.smoothed)
-        leader = self.labels[self.smoothed.index(best)]
-        candidate = leader if best >= self.config.abstain_below else UNCERTAIN
+        best, candidate = max(self.smoothed), self._candidate()
         if current is None or current == SILENCE or candidate == current:
             self._rival = None
             return candidate
@@ -137,6 +150,15 @@ class Decider:
             return current
         self._rival = None
         return candidate
+
+    def _candidate(self) -> str:
+        """What the smoothed probabilities say."""
+        best = max(self.smoothed)
+        return self.labels[self.smoothed.index(best)] if best >= self.config.abstain_below else UNCERTAIN
+
+    def _spoken(self, prediction: Prediction) -> float:
+        """Samples of the newest utterance; endless where nothing tells utterances apart."""
+        return math.inf if prediction.voice is None else prediction.voice[1] - prediction.voice[0]
 
     def _smooth(self, probabilities: tuple[float, ...], elapsed: int) -> None:
         if not self.smoothed or self.config.smoothing_s == 0.0:

@@ -338,8 +338,7 @@ class Recognizer:
         # The whole stream is judged by its fullest windows: those without padding, or else the longest one. What the
         # timeline calls silence is not asked again: one click in an hour of silence is no emotion.
         fill = min(end, self.card.window.frames)
-        current = self._decider.current
-        if current is None or current.label == SILENCE or fill < self._fullest:
+        if not self._decider.smoothed or fill < self._fullest:
             return
         if fill > self._fullest:
             self._fullest, self._count = fill, 0

@@ -143,6 +143,27 @@ def test_a_late_first_voice_leaves_silence_before_it() -> None:
     assert spoken("a", [(3_000, 4_000)], silence_s=0.1) == [(SILENCE, 0, 3_000), ("a", 3_000, HOP)]
 
 
+def test_an_utterance_is_heard_for_a_while_before_it_has_a_label() -> None:
+    voices = [None, (6_000, 8_000), (6_000, 12_000), (6_000, 16_000)]
+    # The label counts from the utterance's start; what the network said of its first moments does not count.
+    assert spoken("-baa", voices, onset_s=0.3) == [(SILENCE, 0, 6_000), ("a", 6_000, 4 * HOP)]
+    assert spoken("-baa", voices) == [(SILENCE, 0, 6_000), ("b", 6_000, 2 * HOP), ("a", 2 * HOP, 4 * HOP)]
+    decider = Decider(LABELS, RATE, DeciderConfig(onset_s=0.5))
+    decider.push(Prediction(0, HOP, A, -20.0, voice=(0, HOP)))
+    assert decider.current is None
+    assert decider.smoothed == A
+    decider.push(Prediction(0, 2 * HOP, A, -20.0, voice=(0, 2 * HOP)))
+    assert decider.current is not None
+    assert (decider.current.label, decider.current.start) == ("a", 0)
+
+
+def test_an_utterance_that_the_stream_cuts_short_has_its_label_at_the_end() -> None:
+    assert spoken("b", [(0, 4_000)], onset_s=5.0) == [("b", 0, HOP)]
+    assert spoken("-b", [None, (5_000, 8_000)], onset_s=5.0) == [(SILENCE, 0, 5_000), ("b", 5_000, 2 * HOP)]
+    # Too little was said before the silence: nothing is claimed.
+    assert spoken("b---", [(0, 2_000)] * 4, onset_s=0.3) == [(SILENCE, 0, 4 * HOP)]
+
+
 def test_a_label_is_shown_for_its_minimum_duration() -> None:
     rows = [A] + [B] * 8
     options = {"smoothing_s": 0.0, "hold_s": 0.0}
@@ -171,10 +192,11 @@ def test_a_stream_may_start_anywhere() -> None:
     hops=st.lists(st.tuples(st.sampled_from([A, B, EVEN]), st.integers(0, HOP)), min_size=1, max_size=40),
     hangover_s=st.sampled_from([0.3, 1.0]),
     silence_s=st.sampled_from([0.0, 0.5, 2.0]),
+    onset_s=st.sampled_from([0.0, 0.4, 1.5]),
 )
-def test_decisions_cover_a_spoken_stream_without_overlap(hops, hangover_s, silence_s) -> None:
+def test_decisions_cover_a_spoken_stream_without_overlap(hops, hangover_s, silence_s, onset_s) -> None:
     """Each hop has so many voiced samples at its start; an utterance ends with a pause of the hangover."""
-    decider = Decider(LABELS, RATE, DeciderConfig(silence_s=silence_s))
+    decider = Decider(LABELS, RATE, DeciderConfig(silence_s=silence_s, onset_s=onset_s))
     decisions: list[Decision] = []
     voice: tuple[int, int] | None = None
     for index, (row, voiced) in enumerate(hops):

@@ -79,21 +79,20 @@ def hear(recognizer: Recognizer, stream: Stream, *, alone: bool = True) -> Heard
             if isinstance(event, Decision):
                 decisions.append(event)
             elif isinstance(event, Prediction):
-                assert recognizer.current is not None
                 predictions.append(event)
-                steps.append((event.end, recognizer.current.label))
+                steps.append((event.end, _label(recognizer.current)))
     last = recognizer.flush()
     decisions += (event for event in last if isinstance(event, Decision))
     for event in last:
         if isinstance(event, Prediction):
             predictions.append(event)
-            steps.append((event.end, decisions[-1].label))
+            steps.append((event.end, SILENCE))
     return Heard(
         speaker=stream.speaker,
         rate=stream.rate,
         length=stream.samples.size,
         placed=stream.placed,
-        shown=_spans(steps, stream.samples.size),
+        shown=_spans(steps, stream.samples.size, decisions),
         timeline=tuple(Span(d.start, d.end, d.label) for d in decisions),
         predictions=tuple(predictions),
         alone=tuple(_alone(recognizer, stream, each) for each in stream.placed) if alone else (),
@@ -107,14 +106,20 @@ def decide(heard: Heard, labels: tuple[str, ...], config: DeciderConfig) -> Hear
     steps: list[tuple[int, str]] = []
     for prediction in heard.predictions:
         decisions += decider.push(prediction)
-        if decider.current is not None:
-            steps.append((prediction.end, decider.current.label))
+        steps.append((prediction.end, _label(decider.current)))
     decisions += decider.flush()
     timeline = tuple(Span(d.start, d.end, d.label) for d in decisions)
-    return replace(heard, shown=_spans(steps, heard.length), timeline=timeline)
+    return replace(heard, shown=_spans(steps, heard.length, decisions), timeline=timeline)
 
 
-def _spans(steps: Sequence[tuple[int, str]], length: int) -> tuple[Span, ...]:
+def _label(current: Decision | None) -> str:
+    """What is shown; where nothing is yet, no emotion is."""
+    return SILENCE if current is None else current.label
+
+
+def _spans(steps: list[tuple[int, str]], length: int, decisions: Sequence[Decision]) -> tuple[Span, ...]:
+    # The end of the stream may decide what the last prediction left open.
+    steps[-1:] = [(end, decisions[-1].label) for end, _ in steps[-1:]]
     ends = [end for end, _ in steps[1:]] + [length]
     return tuple(Span(start, end, label) for (start, label), end in zip(steps, ends, strict=True) if start < end)
 

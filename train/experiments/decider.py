@@ -43,6 +43,7 @@ TUNE = (*(f"ravdess/{n}" for n in range(17, 21)), *(f"crema-d/{n}" for n in (100
 REPORT = tuple(f"crema-d/{n}" for n in (1047, 1066, 1070, 1082))
 #: What is tried, the plainest first.
 VALUES: dict[str, tuple[float, ...]] = {
+    "onset_s": (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
     "smoothing_s": (0.5, 0.0, 0.25, 0.75, 1.0, 1.5),
     "enter_margin": (0.05, 0.0, 0.1, 0.15, 0.2, 0.3),
     "hold_s": (0.5, 0.0, 0.25, 0.75, 1.0),
