@@ -32,8 +32,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "log_floor": (1e-30, 1.0),
     "frames": (0, 50_000),
     "hop": (0, 50_000),
+    "onset_s": (0.0, 3_600.0),
     "smoothing_s": (0.0, 3_600.0),
     "hold_s": (0.0, 3_600.0),
+    "min_duration_s": (0.0, 3_600.0),
     "silence_s": (0.0, 3_600.0),
 }
 #: The log-mel window is float32 and held in a few copies.

@@ -217,7 +217,13 @@ def search(
 @click.option("--data", multiple=True, metavar="CORPUS=PATH", help="Corpus, such as crema-d=PATH; repeatable.")
 @click.option("--tune", multiple=True, metavar="SPEAKER", help="Tune on this speaker; repeatable. Default: see above.")
 @click.option("--report", multiple=True, metavar="SPEAKER", help="Report on this speaker; repeatable.")
-@click.option("--min-silence", multiple=True, type=float, metavar="S", help="Patience of the voice activity detection.")
+@click.option(
+    "--min-silence",
+    multiple=True,
+    type=click.FloatRange(min=0.0),
+    metavar="S",
+    help="Patience of the voice activity detection; repeatable.",
+)
 @click.option("--flips", default=8.0, show_default=True, help="Most label changes a minute of speech.")
 @click.option("--snr", default=30.0, show_default=True, help="Of pink noise under the streams, dB.")
 @click.option("--draws", default=4, show_default=True, type=click.IntRange(min=0), help="Further starting points.")
