@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from stream_ser.errors import StreamSerError
+from stream_ser.text import printable
 from stream_ser.version import __version__
 
 #: name: (module, attribute, what ``--help`` says about it).
@@ -133,7 +134,7 @@ def os_error_message(error: OSError) -> str:
 
 
 def _complain(message: str, exit_code: int = 2) -> int:
-    click.echo(f"stream-ser: error: {' '.join(message.splitlines())}", err=True)
+    click.echo(f"stream-ser: error: {printable(' '.join(message.splitlines()))}", err=True)
     return exit_code
 
 

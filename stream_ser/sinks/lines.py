@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_ser.events import SILENCE, Decision, Event, Gap, Notice, StreamInfo, Summary
+from stream_ser.text import printable
 
 
 class Lines:
@@ -26,14 +27,14 @@ class Lines:
         """Say what is heard, and by which model."""
         self._info = info
         self._announced = -1
-        self._say(f"{info.name} ({info.model})")
+        self._say(f"{printable(info.name)} ({info.model})")
 
     def write(self, event: Event) -> None:
         """Write a line for a gap, and for a stretch so short that no tick came while it lasted."""
         if isinstance(event, Gap):
             self._say(f"{self._at(event.start)}  {event.length} samples lost")
         elif isinstance(event, Notice):
-            self._say(f"{self._at(event.at)}  {event.kind}: {event.text}")
+            self._say(f"{self._at(event.at)}  {event.kind}: {printable(event.text)}")
         elif isinstance(event, Decision):
             self._announce(event)
 

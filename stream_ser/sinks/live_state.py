@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from stream_ser.events import Decision, Event, Gap, Prediction, StreamInfo
 from stream_ser.sinks.draw import GAP
+from stream_ser.text import printable
 
 #: The timeline shows this much.
 HISTORY_S = 60.0
@@ -85,7 +86,7 @@ class LiveState:
         fresh = LiveState(
             model=info.model,
             provider=self.provider,
-            source=info.name,
+            source=printable(info.name),
             labels=info.labels,
             sample_rate=info.sample_rate,
             duration_s=self.duration_s,

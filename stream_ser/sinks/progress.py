@@ -8,6 +8,7 @@ from rich.text import Text
 
 from stream_ser.events import Event, Prediction, StreamInfo, Summary
 from stream_ser.sinks.draw import fit_tail
+from stream_ser.text import printable
 
 
 class FileProgress:
@@ -45,7 +46,7 @@ class FileProgress:
         self._rate = info.sample_rate
         self._bar.start()
         count = f"{self._done + 1}/{self._files} " if self._files > 1 else ""
-        self._bar.update(self._task, description=count + fit_tail(info.name, 30))
+        self._bar.update(self._task, description=count + fit_tail(printable(info.name), 30))
 
     def write(self, event: Event) -> None:
         """Move on with every prediction."""

@@ -12,6 +12,7 @@ from stream_ser.events import SILENCE, UNCERTAIN, Decision, Event, Gap, StreamIn
 from stream_ser.sinks import clock
 from stream_ser.sinks.draw import GAP, axis, bar, fit, fit_tail, sample_cells, strip
 from stream_ser.sinks.palette import FAINT, GREY, LOST, colours
+from stream_ser.text import printable
 
 #: More stretches than this are not listed: who wants them all wants CSV or JSON lines.
 MAX_LISTED = 40
@@ -98,6 +99,7 @@ def overview(results: list[tuple[str, Summary | None, int]], labels: tuple[str, 
     """
     colour = colours(labels)
     width = min(width, MAX_WIDTH)
+    results = [(printable(name), summary, rate) for name, summary, rate in results]
     longest = max((cell_len(name) for name, _, _ in results), default=0)
     name_width = max(8, min(longest, width - 2 - 10 - _LABEL_WIDTH - 2 - 16))
     heading = f"  {fit('file', name_width)} {'length':>8}  {'emotion':<{_LABEL_WIDTH}}"
@@ -127,8 +129,9 @@ def _title(info: StreamInfo, summary: Summary, width: int) -> Text:
     length_s = summary.samples / info.sample_rate
     about = f"  {length_s:.2f} s" if length_s < 60 else f"  {clock(length_s)}"
     about += f" · {info.model}"
-    name_width = max(1, min(cell_len(info.name), width - cell_len(about)))
-    title = Text(fit_tail(info.name, name_width), style="bold")
+    name = printable(info.name)
+    name_width = max(1, min(cell_len(name), width - cell_len(about)))
+    title = Text(fit_tail(name, name_width), style="bold")
     return title.append(fit(about, min(cell_len(about), width - name_width)), style=FAINT)
 
 

@@ -1,0 +1,80 @@
+"""No name of a file, device or label drives the terminal: control characters are spelled out wherever people read."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_fakes import Terminal, blocks_of, call, fake_engine, microphone, noise, one_line, wav  # noqa: F401 - fixtures
+
+from stream_ser.sinks.table import overview
+from stream_ser.text import printable
+
+NASTY = "a\x1b[31mb\x07\nc\x9b2J.wav"
+SPELLED = "a\\x1b[31mb\\x07\\nc\\x9b2J.wav"
+
+
+def test_what_is_printable_stays() -> None:
+    assert printable("Gespräch 1 – 通話.wav") == "Gespräch 1 – 通話.wav"
+    assert printable(NASTY) == SPELLED
+    assert printable("\udcff\u202e") == "\\udcff\\u202e"
+    assert printable("x" * 50, 10) == "xxxxxxx..."
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows forbids such names")
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("files", [1, 2])
+def test_the_name_of_a_file(files: int, terminal: bool, wav: Path, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = [wav.rename(wav.with_name(NASTY))]
+    for number in range(1, files):
+        named.append(wav.with_name(f"{number}{NASTY}"))
+        named[-1].write_bytes(named[0].read_bytes())
+    monkeypatch.chdir(wav.parent)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    out, err = Terminal(), Terminal()
+    if terminal:
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", err)
+    code, said, told = call("file", *(path.name for path in named))
+    assert code == 0
+    said, told = said + out.getvalue(), told + err.getvalue()
+    assert SPELLED in said
+    for text in (said, told):
+        assert "\x1b[31m" not in text
+        assert "\x07" not in text
+        assert "\x9b" not in text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows forbids such names")
+def test_a_message_about_a_file(tmp_path: Path, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / NASTY
+    path.write_bytes(b"no audio")
+    err = Terminal()
+    monkeypatch.setattr(sys, "stderr", err)
+    for given in (path, tmp_path / f"missing{NASTY}"):
+        assert call("file", given)[0] == 2
+    lines = err.getvalue().splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        assert line.isprintable()
+        assert SPELLED.replace("\\n", " ") in line
+
+
+def test_a_list_of_files(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    Console(file=sys.stdout, width=80).print(overview([(NASTY, None, 16_000), ("b", None, 16_000)], ("x", "y"), 80))
+    out = capsys.readouterr().out
+    assert SPELLED in out
+    assert "\x1b" not in out
+
+
+def test_the_name_of_a_microphone(microphone: Any, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    microphone.blocks = tuple(blocks_of(noise(2.0)))
+    code, out, err = call("listen", "--device", "x\x1b[2Jy", "--duration", "1.5")
+    assert code == 0
+    assert "x\\x1b[2Jy" in out + err
+    assert "\x1b" not in out + err
