@@ -42,10 +42,11 @@ class Source(Protocol):
         """Blocks until the audio ends."""
 
 
-class _Closing:
+class Closing:
     """``with source:`` closes it."""
 
     def close(self) -> None:
+        """Release what is open; a second time does nothing."""
         raise NotImplementedError
 
     def __enter__(self) -> Any:
@@ -140,7 +141,7 @@ def resampled(source: Source, sample_rate: int = SAMPLE_RATE_HZ) -> Iterator[Blo
     yield from emit(resampler.flush(), last_captured_at)
 
 
-class FileSource(_Closing):
+class FileSource(Closing):
     """A file, or standard input as ``-``, at 16 kHz. Where a recording knows of gaps, so do its blocks.
 
     Args:
@@ -217,7 +218,7 @@ class FileSource(_Closing):
         self._audio.close()
 
 
-class WavRecorder(_Closing):
+class WavRecorder(Closing):
     """Keeps what was captured as 16-bit PCM WAV, zeros where audio was lost, and where that was (:mod:`.regions`).
 
     Blocks of a 16-bit source come back bit for bit when the recording is decoded, and losses as gaps.

@@ -57,7 +57,8 @@ class FakeMicrophone:
     forever = False
     block_signal = None
 
-    def __init__(self, device=None, duration_s=None):
+    def __init__(self, device=None, duration_s=None, **options):
+        type(self).options = options
         self.name = f"fake microphone {device}" if device else "fake microphone"
         self.sample_rate = 16_000
         self.overflows = self.lost_samples = 0

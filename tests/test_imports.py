@@ -38,6 +38,7 @@ RUNTIME = (
         "portaudio",
         "pipeline",
         "regions",
+        "session",
         "watchdog",
         "assets",
     }
@@ -57,6 +58,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "audio": BASE | {"sndfile", "wav"},
     "sources": BASE | {"audio", "wav", "regions"},
     "regions": BASE,
+    "session": BASE | {"audio", "sources", "wav"},
     "portaudio": BASE,
     "microphone": BASE | {"portaudio", "watchdog"},
     "watchdog": BASE,

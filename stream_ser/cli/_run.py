@@ -24,38 +24,7 @@ if TYPE_CHECKING:
     from stream_ser.pipeline import Recognizer
     from stream_ser.sinks.lines import Lines
     from stream_ser.sinks.live import LiveView
-    from stream_ser.sources import Source, WavRecorder
-
-
-class Tapped:
-    """A source that passes on what another gives, records it, and ends early when asked to.
-
-    Args:
-        source: opened.
-        recorder: gets every block as it was captured.
-        should_stop: asked after every block.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        recorder: WavRecorder | None = None,
-        should_stop: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self.name = source.name
-        self.sample_rate = source.sample_rate
-        self._source = source
-        self._recorder = recorder
-        self._should_stop = should_stop
-
-    def __iter__(self) -> Iterator[Block]:
-        """Blocks of the source, until it ends or is to end."""
-        for block in self._source:
-            if self._recorder is not None:
-                self._recorder.write(block)
-            yield block
-            if self._should_stop():
-                return
+    from stream_ser.sources import Source
 
 
 def vad_config(vad: bool | None) -> VadConfig | None:
