@@ -39,14 +39,19 @@ class Troubles:
 
     Args:
         later: whether to wait for :meth:`show`.
+
+    Attributes:
+        any: whether something did.
     """
 
     def __init__(self, *, later: bool = False) -> None:
+        self.any = False
         self._later = later
         self._lines: list[str] = []
 
     def add(self, message: str) -> None:
         """Report something."""
+        self.any = True
         self._lines.append(f"stream-ser: {printable(' '.join(message.splitlines()))}")
         if not self._later:
             self.show()
