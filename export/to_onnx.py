@@ -148,8 +148,11 @@ def export_checkpoint(checkpoint: Path, out: Path, *, tolerance: float = TOLERAN
 
     Raises:
         TrainError: an unreadable checkpoint, or a difference above ``tolerance`` (nothing is written then).
-        OutputError: ``out`` cannot be written.
+        OutputError: ``out`` cannot be written, or is a file of the run.
     """
+    for path in (checkpoint, *(checkpoint.with_name(name) for name in (CHECKPOINT, BEST, WINDOWS))):
+        if out.exists() and path.exists() and out.samefile(path):
+            raise OutputError(f"{out}: is the run's own {path.name}, expected another file; choose another --out")
     state = read_checkpoint(checkpoint)
     network = trained_network(state)
     config = RunConfig.from_dict(state["config"])

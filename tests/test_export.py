@@ -52,6 +52,19 @@ def test_the_newest_of_its_kind_is_found(run: Path) -> None:
         to_onnx.newest_checkpoint("ast", run.parent)
 
 
+@pytest.mark.parametrize("name", [CHECKPOINT, "link.onnx"])
+def test_an_export_never_overwrites_what_it_reads(run: Path, name: str, capsys) -> None:
+    (run / "link.onnx").unlink(missing_ok=True)
+    (run / "link.onnx").hardlink_to(run / CHECKPOINT)
+    before = (run / CHECKPOINT).read_bytes()
+    checkpoint, out = str(run / CHECKPOINT), str(run / name)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["export", "--model", "lenet5-2d", "--checkpoint", checkpoint, "--out", out])
+    assert stop.value.code == 2
+    assert "is the run's own checkpoint.pt" in capsys.readouterr().err
+    assert (run / CHECKPOINT).read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [("septr", "holds a lenet5-2d, not a septr"), ("resnet", "'resnet' is not one of 'septr', 'vit'")],
