@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 from generate import write_crema_d
@@ -15,6 +14,7 @@ from stream_ser import engine
 from stream_ser.config import DEFAULT_VAD, DeciderConfig
 from stream_ser.errors import DataError
 from stream_ser.events import Prediction
+from stream_ser.export import settings
 from stream_ser.train.corpora import Clip, load
 from stream_ser.train.experiments import decider as experiment
 from stream_ser.train.experiments.decider import VALUES, listen, main, search
@@ -96,7 +96,7 @@ def test_the_command(folder, tiny_onnx, tmp_path, monkeypatch) -> None:
     out = tmp_path / "r.json"
     speakers = ["--tune", "crema-d/1009", "--report", "crema-d/1011", "--min-silence", "0.5", "--draws", "0"]
     base = [str(model), "--data", f"crema-d={folder}", "--cache", str(tmp_path / "cache"), "--out", str(out)]
-    done = CliRunner().invoke(main, [*base, *speakers, "--record"])
+    done = CliRunner().invoke(main, [*base, *speakers])
     assert done.exit_code == 0, done.output
     content = json.loads(out.read_text())
     assert (content["tune"], content["report"]) == (["crema-d/1009"], ["crema-d/1011"])
@@ -105,9 +105,15 @@ def test_the_command(folder, tiny_onnx, tmp_path, monkeypatch) -> None:
     precise = [row["uncertain"] for row in content["abstain"]]
     assert precise == sorted(precise)
     assert "chosen: min_silence_s 0.5" in done.output
-    card = engine.load(model, "cpu").card
-    assert card.decider.hold_s == content["chosen"]["decider"]["hold_s"]
-    assert np.isclose(card.decider.abstain_below, DeciderConfig().abstain_below)
+    done = CliRunner().invoke(settings.main, [str(model), str(out)])
+    assert done.exit_code == 0, done.output
+    decider = engine.load(model, "cpu").card.decider
+    assert asdict(decider) == content["chosen"]["decider"]
+    assert decider.abstain_below == DeciderConfig().abstain_below
+    out.write_text('{"chosen": {"decider": {"hold_s": -1}}}')
+    done = CliRunner().invoke(settings.main, [str(model), str(out)])
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "no settings in it" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -232,7 +232,6 @@ def search(
     "--cache", type=click.Path(path_type=Path, file_okay=False), required=True, help="Predictions are kept here."
 )
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Results, as JSON.")
-@click.option("--record", is_flag=True, help="Write the chosen settings into the model's card.")
 def main(
     model: str,
     data: tuple[str, ...],
@@ -245,12 +244,12 @@ def main(
     seed: int,
     cache: Path,
     out: Path,
-    record: bool,
 ) -> None:
     """Tune the decider on streams of some speakers and report on others.
 
     By default it is tuned on RAVDESS' actors 17 to 20 and on five of CREMA-D's nine validation actors, and reported on
-    the other four; the bundled model was trained on none of them.
+    the other four; the bundled model was trained on none of them. `python -m stream_ser.export.settings` writes what
+    was chosen into the model's card.
     """
     make_parent(out)
     make_parent(cache / "predictions")
@@ -310,11 +309,6 @@ def main(
             f"abstain_below {row['abstain_below']:.2f}: {row['precision']:.1%} of the claims right, "
             f"{row['uncertain']:.1%} of the speech uncertain, EDER {row['eder']:.3f} (reporting speakers)"
         )
-    if record:
-        from stream_ser.export.to_onnx import rewrite_card
-
-        rewrite_card(engine.path, replace(engine.card, decider=best.config))
-        click.echo(f"{engine.path}: card updated", err=True)
 
 
 HEADER = (
