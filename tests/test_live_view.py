@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from stream_ser.events import SILENCE, UNCERTAIN, Decision, Gap, Prediction, StreamInfo, Summary, Timing
+from stream_ser.events import SILENCE, UNCERTAIN, Decision, Gap, Notice, Prediction, StreamInfo, Summary, Timing
 from stream_ser.sinks.live import LiveView, render
 from stream_ser.sinks.live_state import FLOOR_DBFS, HISTORY_S, LiveState
 from stream_ser.sinks.table import console_for
@@ -186,6 +186,20 @@ def test_gap_counts_and_time_goes_on():
     assert (state.lost, state.heard) == (8_000, 40_000)
     speak(state, "happy", 1)
     assert [moment.label for moment in state.moments].count("lost") == 1
+
+
+def test_a_notice_stays_for_a_while_and_one_of_what_lasts_until_the_next():
+    state = empty()
+    speak(state, "happy", 2)
+    state.take(Notice(state.heard, "stalled", "the device\x1b delivers nothing"))
+    speak(state, "happy", 60)
+    assert "! the device\\x1b delivers nothing" in text_of(state, 80, 24)
+    state.take(Notice(state.heard, "resumed", "it delivers again"))
+    assert "! it delivers again" in text_of(state, 40, 16)
+    speak(state, "happy", 16)
+    assert "!" not in text_of(state, 80, 24)
+    state.warn("a.csv is full")
+    assert "! a.csv is full" in text_of(state, 80, 24)
 
 
 def test_a_new_stream_forgets_the_old_one():

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from stream_ser.config import FeatureConfig
+    from stream_ser.sinks.lines import Lines
+    from stream_ser.sinks.live import LiveView
 
 Report = Callable[[str], object]
 
@@ -234,11 +236,12 @@ class Outputs:
 
     def __init__(self, report: Report, claims: Claims, *, live: bool = False, several: bool = False) -> None:
         self.results: list[Guarded] = []
+        self._warn: Report = lambda message: None
         self._views: list[Guarded] = []
         self._hearers: list[Callable[[Block], None]] = []
-        self._report = report
         self._claims = claims
         self._live = live
+        self._told = report
         self._several = several
         self._files = contextlib.ExitStack()
 
@@ -292,11 +295,17 @@ class Outputs:
         self.results.append(guarded)
         self._hearers.append(lambda block: guarded.run(plot.hear, block.samples))
 
-    def guard_view(self, view: Sink, stream: TextIO) -> Guarded:
+    def guard_view(self, view: LiveView | Lines, stream: TextIO) -> Guarded:
         """Guard what people look at, which is no result."""
-        guarded = Guarded(view, "the view", self._report, stream)
+        guarded = Guarded(view, "the view", self._told, stream)
         self._views.append(guarded)
+        self._warn = view.warn
         return guarded
+
+    def _report(self, message: str) -> None:
+        """An output failed: said as everything is, and shown at once."""
+        self._told(message)
+        self._warn(message.removeprefix("error: "))
 
     @property
     def sinks(self) -> list[Sink]:

@@ -49,6 +49,9 @@ class Lines:
         if current is not None:
             self._announce(current)
 
+    def warn(self, text: str) -> None:
+        """Nothing: what is no event is said where it is reported, and there are no frames here to be torn by it."""
+
     def close(self, summary: Summary | None) -> None:
         """Write the length and the emotion of the whole."""
         if summary is None:

@@ -90,6 +90,10 @@ class LiveView:
         if time.monotonic() - self._drawn_at >= REFRESH_S:
             self._draw()
 
+    def warn(self, text: str) -> None:
+        """Show a line about something that is no event, such as an output that cannot be written any more."""
+        self._state.warn(text)
+
     def close(self, summary: Summary | None) -> None:
         """Give the screen back and print the result."""
         if self._live is not None:
@@ -288,7 +292,7 @@ def _db(dbfs: float) -> str:
 
 
 def _status(state: LiveState, width: int) -> list[Text]:
-    """What tells whether the machine keeps up; as many rows as the width needs."""
+    """What tells whether the machine keeps up, after what is wrong now; as many rows as the width needs."""
     latency, factor = state.latency_ms, state.real_time_factor
     lost_s = state.lost / state.sample_rate
     items = [
@@ -307,4 +311,6 @@ def _status(state: LiveState, width: int) -> list[Text]:
         if lines[-1].cell_len + 2 + len(name) + 1 + len(value) > width and lines[-1].cell_len:
             lines.append(Text())
         lines[-1].append(f"  {name} ", style=FAINT).append(value, style=hue)
+    if state.warning:
+        lines.insert(0, Text(fit(f"  ! {state.warning}", width), style=f"bold {LOST}"))
     return lines

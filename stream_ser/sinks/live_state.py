@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_ser.events import Decision, Event, Gap, Prediction, StreamInfo
+from stream_ser.events import Decision, Event, Gap, Notice, Prediction, StreamInfo
 from stream_ser.sinks.draw import GAP
 from stream_ser.text import printable
 
@@ -24,6 +24,9 @@ PEAK_HOLD_S = 1.5
 PEAK_FALL_DB_PER_S = 20.0
 #: The level falls no faster than this; it rises at once.
 LEVEL_FALL_DB_PER_S = 60.0
+#: A notice stays this long, and one of what still lasts until another comes.
+NOTICE_S = 15.0
+_LASTING = frozenset({"stalled", "lost"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ class LiveState:
         age_ms: from the capture of a sample to its effect; None where the input is not live.
         lost: lost samples.
         overflows: times that the device reported an overflow.
+        warning: what a person should know now, "" for nothing.
+        warned_at: sample at which that became known, None while it lasts.
     """
 
     model: str = ""
@@ -80,6 +85,8 @@ class LiveState:
     age_ms: float | None = None
     lost: int = 0
     overflows: int = 0
+    warning: str = ""
+    warned_at: int | None = None
 
     def begin(self, info: StreamInfo) -> None:
         """Take over what is known of a new stream and forget the one before."""
@@ -94,7 +101,7 @@ class LiveState:
         self.__dict__.update(fresh.__dict__)
 
     def take(self, event: Event) -> None:
-        """Note the costs of a prediction and the place of a gap."""
+        """Note the costs of a prediction, the place of a gap, what a notice says."""
         if isinstance(event, Prediction):
             if event.timing is not None:
                 self.costs_ms.append((event.end, event.timing.features_ms + event.timing.inference_ms))
@@ -106,6 +113,14 @@ class LiveState:
                 self.moments.append(Moment(event.start, last.label if last.label != GAP else "", last.confidence))
             self.moments.append(Moment(event.start + event.length, GAP, 0.0))
             self.lost += event.length
+        elif isinstance(event, Notice):
+            self.warn(event.text)
+            if event.kind in _LASTING:
+                self.warned_at = None
+
+    def warn(self, text: str) -> None:
+        """Show a line for a while."""
+        self.warning, self.warned_at = printable(text), self.heard
 
     def hear(self, samples: NDArray[np.float32]) -> None:
         """Move the level meter.
@@ -134,6 +149,8 @@ class LiveState:
                 if self.moments and (current.label, current.confidence) == self.moments[-1].shown:
                     self.moments.pop()
                 self.moments.append(moment)
+        if self.warned_at is not None and self.heard - self.warned_at > NOTICE_S * self.sample_rate:
+            self.warning = ""
         oldest = self.heard - HISTORY_S * self.sample_rate
         while len(self.moments) > 1 and self.moments[1].end <= oldest:
             self.moments.popleft()

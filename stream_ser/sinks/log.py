@@ -33,7 +33,7 @@ class Log:
         elif isinstance(event, Gap):
             self._say(logging.WARNING, "%.3f s: %d samples lost", event.start / rate, event.length)
         else:
-            self._say(logging.WARNING, "%.3f s: %s: %s", event.at / rate, event.kind, event.text)
+            self._say(logging.WARNING, "%.3f s: %s: %s", event.at / rate, event.kind, printable(event.text))
 
     def close(self, summary: Summary | None) -> None:
         """The stream ended."""

@@ -1,0 +1,135 @@
+"""The views as text, to the letter. ``python tests/test_snapshots.py`` writes them anew; look at the difference."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from test_live_view import LABELS, RATE, empty, eventful, many_labels, silent, unsure
+from test_sinks import INFO, SPANS, SUMMARY
+
+from stream_ser.events import Decision, Notice, Prediction, StreamInfo, Timing
+from stream_ser.sinks import live, table
+from stream_ser.sinks.live import LiveView
+
+
+def lost():
+    """The device has gone, and an emotion is still shown."""
+    state = eventful()
+    state.take(Notice(state.heard, "lost", "the microphone was unplugged; looking for it"))
+    return state
+
+
+FOLDER = Path(__file__).parent / "snapshots"
+#: columns and rows: narrow, usual and wide terminals, low and high ones.
+SIZES = [(60, 18), (60, 24), (80, 24), (80, 12), (200, 24), (200, 60)]
+STATES = {state.__name__.replace("_", "-"): state for state in (empty, silent, unsure, eventful, many_labels, lost)}
+WIDTHS = (60, 80, 200)
+
+
+def text_of(renderable: object, width: int) -> str:
+    """What a terminal of that width shows, without colours and without what nobody sees at the ends of lines."""
+    console = Console(file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False, color_system=None)
+    console.print(renderable)
+    assert isinstance(console.file, io.StringIO)
+    return "".join(line.rstrip() + "\n" for line in console.file.getvalue().splitlines())
+
+
+def live_frame(state: str, width: int, height: int) -> str:
+    return text_of(live.render(STATES[state](), width, height), width)
+
+
+def printed_table(width: int) -> str:
+    return text_of(table.render(INFO, SPANS, SUMMARY, min(width, table.MAX_WIDTH)), width)
+
+
+def frames() -> dict[str, str]:
+    """File name: text."""
+    found = {
+        f"live-{state}-{width}x{height}.txt": live_frame(state, width, height)
+        for state in STATES
+        for width, height in (SIZES if state == "eventful" else [(80, 24)])
+    }
+    return found | {f"table-{width}.txt": printed_table(width) for width in WIDTHS}
+
+
+@pytest.mark.parametrize("name", sorted(frames()))
+def test_what_is_shown_is_what_was_looked_at(name: str) -> None:
+    path = FOLDER / name
+    assert path.exists(), f"run python {Path(__file__).name} and look at {path}"
+    assert frames()[name] == path.read_text(encoding="utf-8")
+
+
+def test_no_snapshot_is_left_over() -> None:
+    assert {path.name for path in FOLDER.glob("*.txt")} == set(frames())
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize("state", STATES)
+def test_nothing_wraps_or_scrolls(state: str, width: int, height: int) -> None:
+    lines = live_frame(state, width, height).splitlines()
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= width
+
+
+class Resizable(io.StringIO):
+    """A terminal's screen; :attr:`drawn` are the texts between two moves of the cursor to the top."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_a_terminal_that_changes_its_size_gets_frames_that_fit(no_color, monkeypatch) -> None:
+    for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    now = [0.0]
+    monkeypatch.setattr("stream_ser.sinks.live.time.monotonic", lambda: now[0])
+    drawn: list[tuple[int, int, str]] = []
+    real = live.render
+
+    def render(state, width, height):
+        frame = real(state, width, height)
+        drawn.append((width, height, text_of(frame, 500)))
+        return frame
+
+    monkeypatch.setattr("stream_ser.sinks.live.render", render)
+    screen = Resizable()
+    console = table.console_for(screen)
+    view = LiveView(console, provider="CPUExecutionProvider")
+    sizes = [(200, 50), (60, 18), (80, 24), (20, 5), (120, 40)]
+    console.size = sizes[0]  # type: ignore[assignment]
+    view.open(StreamInfo("clip", "septr", LABELS, RATE))
+    for count, (width, height) in enumerate(sizes, start=1):
+        console._width, console._height = width, height
+        now[0] += 1.0
+        probabilities = (0.1, 0.1, 0.1, 0.5, 0.1, 0.1)
+        view.write(Prediction(0, count * RATE, probabilities, -20.0, Timing(1.0, 1.0)))
+        view.tick(np.full(RATE, 0.1, np.float32), Decision(0, count * RATE, "happy", 0.5), probabilities)
+    view.close(None)
+    assert [(width, height) for width, height, _ in drawn[-len(sizes) :]] == sizes
+    for width, height, text in drawn:
+        assert len(text.splitlines()) <= height
+        assert max(map(len, text.splitlines())) <= width
+    assert ("\x1b[38;" in screen.getvalue() or ";38;" in screen.getvalue()) != no_color
+
+
+def write() -> None:
+    """Write all snapshots anew."""
+    FOLDER.mkdir(exist_ok=True)
+    for path in FOLDER.glob("*.txt"):
+        path.unlink()
+    for name, text in frames().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()
+    sys.stdout.write(f"wrote {len(frames())} snapshots to {FOLDER}; look at git diff\n")
