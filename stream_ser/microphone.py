@@ -39,8 +39,8 @@ OnLost = Literal["retry", "exit"]
 _MAX_LATENCY_S = 10.0
 #: How often a wait looks up, so that Ctrl-C works where waits cannot be interrupted (Windows).
 _POLL_S = 0.25
-#: Silence of a device that is told.
-_STALL_NOTICE_S = 0.5
+#: Silence of a device that is told, and that of one that has just been opened.
+_STALL_NOTICE_S, _SLOW_START_S = 0.5, 2.0
 #: Between two tries to open a lost device.
 _RETRY_S, _MAX_RETRY_S = 0.5, 8.0
 #: ``skip-hop``: predictions are left out from one to the other.
@@ -130,7 +130,7 @@ class Microphone:
         self._streams = 0
         self._closing = threading.Event()
         self._noise = contextlib.ExitStack()
-        self._heard_s, self._opened_s = 0.0, math.inf
+        self._heard_s, self._opened_s, self._delivers = 0.0, math.inf, False
         self._behind = False
         self._told_s: dict[str, float] = {}
         self._told_overflows = 0
@@ -162,6 +162,7 @@ class Microphone:
     def _callback(self, data: Any, frames: int, times: Any, status: Any) -> None:
         # PortAudio's thread: copy, count and enqueue. A position rather than a count of drops keeps the sums exact.
         arrived_s = self._heard_s = time.monotonic()
+        self._delivers = True
         age_s = times.currentTime - times.inputBufferAdcTime
         self._held.append(_Captured(bytes(data), self._clock.position, arrived_s, age_s))
         missing = self._clock.arrived(frames, arrived_s)
@@ -183,6 +184,8 @@ class Microphone:
     def _open(self) -> None:
         self._streams += 1
         number = self._streams
+        self._heard_s, self._delivers = time.monotonic(), False
+        self._opened_s = min(self._opened_s, self._heard_s)
         try:
             with quiet_native_stderr():
                 self._stream = self._sd.RawInputStream(
@@ -202,8 +205,6 @@ class Microphone:
                 f"{self.name} cannot be opened ({error}); check that it is plugged in and that no other "
                 "program holds it, or choose another of stream-ser devices"
             ) from error
-        self._heard_s = time.monotonic()
-        self._opened_s = min(self._opened_s, self._heard_s)
 
     def __enter__(self) -> Microphone:
         """Start the capture.
@@ -259,7 +260,8 @@ class Microphone:
                 now_s = time.monotonic()
                 if self._closing.is_set():
                     return
-                if now_s - self._heard_s < _STALL_NOTICE_S:
+                patience_s = _STALL_NOTICE_S if self._delivers else _SLOW_START_S
+                if now_s - self._heard_s < min(patience_s, self._stall_s):
                     continue
                 if end is not None and self._is_over(end, now_s):
                     break

@@ -60,9 +60,9 @@ def test_listen_says_what_file_says(model, audio_env, tiny_model, tmp_path: Path
             player.terminate()
     filed = cli(audio_env, "file", str(take), "--model", name, "--format", "jsonl")
 
-    # Nothing may be lost on an idle server; a gap would be in one of the two only.
-    assert [e for e in heard if e["type"] == "gap"] == []
-    assert comparable(heard)[1:] == comparable(filed)[1:]
+    # What was lost on a busy machine is lost in both.
+    told = [e for e in comparable(heard)[1:] if e["type"] != "notice"]
+    assert told == comparable(filed)[1:]
     predictions = [e for e in heard if e["type"] == "prediction"]
     assert len(predictions) > 20
     assert all(e["timing"]["age_ms"] > 0 for e in predictions[:-1])
