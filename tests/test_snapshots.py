@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,21 +49,21 @@ def printed_table(width: int) -> str:
     return text_of(table.render(INFO, SPANS, SUMMARY, min(width, table.MAX_WIDTH)), width)
 
 
-def frames() -> dict[str, str]:
-    """File name: text."""
+def frames() -> dict[str, Callable[[], str]]:
+    """File name: what makes its text."""
     found = {
-        f"live-{state}-{width}x{height}.txt": live_frame(state, width, height)
+        f"live-{state}-{width}x{height}.txt": partial(live_frame, state, width, height)
         for state in STATES
         for width, height in (SIZES if state == "eventful" else [(80, 24)])
     }
-    return found | {f"table-{width}.txt": printed_table(width) for width in WIDTHS}
+    return found | {f"table-{width}.txt": partial(printed_table, width) for width in WIDTHS}
 
 
 @pytest.mark.parametrize("name", sorted(frames()))
 def test_what_is_shown_is_what_was_looked_at(name: str) -> None:
     path = FOLDER / name
     assert path.exists(), f"run python {Path(__file__).name} and look at {path}"
-    assert frames()[name] == path.read_text(encoding="utf-8")
+    assert frames()[name]() == path.read_text(encoding="utf-8")
 
 
 def test_no_snapshot_is_left_over() -> None:
@@ -127,7 +129,7 @@ def write() -> None:
     for path in FOLDER.glob("*.txt"):
         path.unlink()
     for name, text in frames().items():
-        (FOLDER / name).write_text(text, encoding="utf-8")
+        (FOLDER / name).write_text(text(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ class _LateFile(io.FileIO):
 
 
 @contextlib.contextmanager
-def results_to(output: Path | None, claims: Claims | None = None) -> Iterator[TextIO]:
+def results_to(output: Path | None, claims: Claims | None = None, option: str = "--output") -> Iterator[TextIO]:
     """Standard output, or the file that was asked for.
 
     The file is replaced at the first write: a run that comes to nothing leaves what it held, and no empty file.
@@ -150,6 +150,7 @@ def results_to(output: Path | None, claims: Claims | None = None) -> Iterator[Te
     Args:
         output: None for standard output.
         claims: told of the file.
+        option: that asked for it.
 
     Raises:
         OutputError: the file cannot be written, or is one of the inputs or another output.
@@ -157,7 +158,7 @@ def results_to(output: Path | None, claims: Claims | None = None) -> Iterator[Te
     if output is None:
         yield sys.stdout
         return
-    (claims or Claims()).write(output)
+    (claims or Claims()).write(output, option)
     try:
         raw = _LateFile(output)
     except OSError as error:
@@ -275,13 +276,15 @@ class Outputs:
             features: of the log-mel spectrogram in it.
 
         Raises:
-            OutputError: matplotlib is missing or knows no such format, or the file is an input or another output.
+            OutputError: matplotlib is missing or knows no such format, or the file cannot be written or is an input or
+                another output.
         """
         from stream_ser.cli._plot import plot_sink
 
         name_for = one_each(path) if self._several else None
-        if name_for is None:
-            self._claims.write(path, "--plot")
+        # Whether it can be written is better known before an hour of listening than after.
+        with results_to(path, Claims() if name_for else self._claims, "--plot"):
+            pass
 
         def place(name: str) -> Path:
             if name_for is None:
