@@ -226,7 +226,8 @@ def test_what_a_run_did_not_record_is_counted_and_timed(tmp_path: Path) -> None:
     network = registry.build(config.network, config.model)
     (folder / "config.json").write_text(json.dumps(config.as_dict()))
     average = {f"module.network.{name}": value for name, value in network.state_dict().items()}
-    torch.save({"format": 1, "config": config.as_dict(), "average": average}, folder / "checkpoint.pt")
+    rest = {"network": config.network, "labels": [], "mean": [], "std": [], "describe": {}}
+    torch.save({"format": 1, "config": config.as_dict(), "average": average, **rest}, folder / "checkpoint.pt")
     row = runs.read(folder)
     assert row is not None
     assert row.macs is None

@@ -202,6 +202,15 @@ def test_a_checkpoint_is_data_and_never_code(tmp_path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_checkpoint_without_its_parts_is_refused(run, tmp_path) -> None:
+    state = read_checkpoint(run.out / CHECKPOINT)
+    for name in ("network", "config", "labels", "mean", "std", "describe"):
+        for broken in ({**state, name: 3}, {key: value for key, value in state.items() if key != name}):
+            torch.save(broken, tmp_path / CHECKPOINT)
+            with pytest.raises(TrainError, match=f"a damaged checkpoint .'{name}' is not a"):
+                read_checkpoint(tmp_path / CHECKPOINT)
+
+
 def test_another_pickle_is_not_a_checkpoint(tmp_path) -> None:
     torch.save({"weights": 1}, tmp_path / CHECKPOINT)
     with pytest.raises(TrainError, match="not a checkpoint of stream-ser"):

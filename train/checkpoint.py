@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,12 @@ CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
 #: Some validation windows, by which an export is verified.
 WINDOWS = "windows.npz"
+#: What every reader of a checkpoint takes for granted.
+_KINDS = {
+    **dict.fromkeys(("config", "average", "describe"), Mapping),
+    **dict.fromkeys(("labels", "mean", "std"), list),
+    "network": str,
+}
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -56,6 +62,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise TrainError(f"{path}: not a readable checkpoint ({type(error).__name__}: {reason})") from None
     if not isinstance(state, dict) or state.get("format") != 1 or "average" not in state:
         raise TrainError(f"{path}: not a checkpoint of stream-ser; train one with 'stream-ser train'")
+    for name, kind in _KINDS.items():
+        if not isinstance(state.get(name), kind):
+            what = "a table" if kind is Mapping else "a list" if kind is list else "a word"
+            raise TrainError(f"{path}: a damaged checkpoint ({name!r} is not {what}); train again, or use another one")
     return state
 
 
