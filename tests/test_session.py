@@ -239,7 +239,7 @@ def test_options_that_make_no_sense_together(microphone, tmp_path, call):
 
 
 def test_options_reach_the_microphone(microphone, call):
-    code, _, _ = call("listen", "--no-view", "--channel", "1", "--overload", "skip-hop", "--on-lost", "exit")
+    code, _, _ = call("listen", "--no-view", "--channel", "2", "--overload", "skip-hop", "--on-lost", "exit")
     assert code == 0
     assert microphone.options == {"channel": 1, "overload": "skip-hop", "on_lost": "exit"}
     call("listen", "--no-view")

@@ -46,7 +46,7 @@ def _check_duration(ctx: click.Context, param: click.Parameter, duration: float 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _OPTIONS = (
     click.option("--device", "-d", metavar="NAME|NUMBER", help="Audio input (see 'stream-ser devices')."),
-    click.option("--channel", type=click.IntRange(0), metavar="N", help="Hear this channel alone, counted from 0."),
+    click.option("--channel", type=click.IntRange(1), metavar="N", help="Hear this channel alone, from 1."),
     click.option("--duration", type=float, callback=_check_duration, metavar="SECONDS", help="Stop after this."),
     click.option(
         "--overload",
@@ -134,7 +134,7 @@ class Capture:
 
         return Microphone(
             self.device,
-            channel=self.channel,
+            channel=None if self.channel is None else self.channel - 1,
             duration_s=self.duration,
             overload=self.overload or "drop-oldest",
             on_lost=self.on_lost or "retry",
