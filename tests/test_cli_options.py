@@ -152,6 +152,15 @@ def test_the_log_goes_to_a_file_in_full(wav, call, tmp_path):
     assert logging.getLogger("stream_ser").handlers == []
 
 
+def test_the_log_holds_what_was_said_and_verbose_does_not_say_it_twice(wav, call, tmp_path):
+    log = tmp_path / "a.log"
+    code, _, err = call("file", wav, "missing.wav", "--log-file", log, "--verbose")
+    assert code == 1
+    assert err.count("missing.wav: no such file") == 1
+    assert "WARNING stream_ser.said: error: missing.wav: no such file" in log.read_text()
+    assert "INFO stream_ser.cli._run: model septr on CPUExecutionProvider" in log.read_text()
+
+
 def test_verbose_is_for_standard_error(wav, call):
     code, out, err = call("file", wav, "--verbose", "--format", "csv")
     assert code == 0

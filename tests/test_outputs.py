@@ -222,6 +222,29 @@ def test_a_full_disk_does_not_stop_the_listening_and_is_1(options, microphone, t
     one_line(err)
 
 
+class View:
+    """Remembers what it was told to show."""
+
+    def __init__(self):
+        self.warned = []
+
+    def warn(self, text):
+        self.warned.append(text)
+
+
+def test_an_output_that_fails_is_shown_in_the_view_at_once():
+    said, view = [], View()
+    outputs = Outputs(said.append, Claims())
+    outputs.guard_view(view, io.StringIO())
+    out = Broken(0)
+    outputs.results.append(Guarded(Csv(out), "x.csv", outputs._report, out))
+    outputs.results[0].open(INFO)
+    for _ in range(2):
+        outputs.results[0].write(DECISION)
+    assert said == [f"error: {text}" for text in view.warned]
+    assert len(said) == 1
+
+
 # a file for each stream
 
 

@@ -1,5 +1,6 @@
 import csv
 import io
+import itertools
 import json
 
 import pytest
@@ -13,7 +14,7 @@ from stream_ser.sinks.jsonl import JsonLines
 from stream_ser.sinks.lines import Lines
 from stream_ser.sinks.palette import BIG_ROWS, big, colours
 from stream_ser.sinks.progress import FileProgress
-from stream_ser.sinks.table import MAX_LISTED, Table, overview, render
+from stream_ser.sinks.table import MAX_KEPT, MAX_LISTED, Table, overview, render
 
 LABELS = ("anger", "fear", "happy")
 INFO = StreamInfo('odd "name", ü.wav', "septr", LABELS, 16_000)
@@ -162,6 +163,28 @@ def test_table_cuts_a_long_list_and_says_so():
     summary = Summary(100 * len(spans), 0, "anger", (0.5, 0.3, 0.2), {})
     text = text_of(render(INFO, spans, summary, 80), 80)
     assert "7 more" in text
+
+
+def test_table_of_a_week_keeps_little_and_counts_all():
+    out = io.StringIO()
+    sink = Table(Console(file=out, width=100))
+    sink.open(INFO)
+    hop, count = 16_000, 20_000
+    for index in range(count):
+        # A long emotion and a short one in turns; in the middle, a stretch of its own.
+        label = UNCERTAIN if 9_000 <= index < 11_000 else LABELS[index % 2]
+        start = index * hop + (index % 2) * hop // 2
+        sink.write(Decision(start, (index + 1) * hop + (1 - index % 2) * hop // 2, label, 0.5))
+        sink.write(Gap(start, 10))
+    kept = len(sink._decisions) + len(sink._gaps)
+    assert kept <= 2 * MAX_KEPT
+    assert sink._decisions[0].start == 0
+    assert sink._decisions[-1].end == count * hop
+    assert all(a.end == b.start for a, b in itertools.pairwise(sink._decisions))
+    sink.write(Gap(count * hop - 5, 5))
+    sink.close(Summary(count * hop, 0, "anger", (0.5, 0.3, 0.2), {}))
+    assert f"… and {2 * count + 1 - MAX_LISTED} more" in out.getvalue()
+    assert "     1.50 –     2.00 s  fear" in out.getvalue()
 
 
 def test_table_prints_each_stream_for_itself():

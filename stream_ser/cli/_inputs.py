@@ -151,14 +151,20 @@ def _kept_stdin() -> Iterator[str]:
     """Standard input in a temporary file, for what has to be read more than once.
 
     Raises:
-        AudioError: standard input is a terminal.
+        AudioError: standard input is a terminal, or the disk is full.
     """
     if sys.stdin is None or sys.stdin.isatty():
         raise AudioError("standard input is a terminal, expected audio piped into it: ... | stream-ser file -")
     with tempfile.TemporaryDirectory(prefix="stream-ser-") as folder:
         path = Path(folder, "stdin")
-        with path.open("wb") as copy:
-            shutil.copyfileobj(sys.stdin.buffer, copy)
+        try:
+            with path.open("wb") as copy:
+                shutil.copyfileobj(sys.stdin.buffer, copy)
+        except OSError as error:
+            raise AudioError(
+                f"standard input cannot be kept in {folder} to be read once for each channel: {error.strerror}; "
+                "give a file, or one channel"
+            ) from error
         yield str(path)
 
 

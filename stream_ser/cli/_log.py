@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from stream_ser.cli._options import Results
-from stream_ser.cli._outputs import Claims, Report
+from stream_ser.cli._outputs import SAID, Claims, Report
 from stream_ser.errors import OutputError
 from stream_ser.version import __version__
 
@@ -78,6 +78,7 @@ def logging_to(results: Results, claims: Claims, report: Report, *, screen: bool
             on_screen = _Quiet(sys.stderr)
             on_screen.setFormatter(logging.Formatter(_SCREEN_FORMAT))
             on_screen.setLevel(logging.INFO)
+            on_screen.addFilter(lambda record: record.name != SAID.name)
             handlers.append(on_screen)
         for handler in handlers:
             logger.addHandler(handler)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import logging
 import os
 import stat
 import sys
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 Report = Callable[[str], object]
 
+#: What people were told, for the log: it is on the screen already.
+SAID = logging.getLogger("stream_ser.said")
+
 #: Formats whose files hold one stream: time in them starts once.
 ONE_STREAM = frozenset({"srt", "vtt"})
 _REMEDIES = {errno.ENOSPC: "free some space", errno.EDQUOT: "free some space"}
@@ -54,6 +58,7 @@ class Troubles:
     def add(self, message: str) -> None:
         """Report something."""
         self.any = True
+        SAID.warning("%s", message)
         self._lines.append(f"stream-ser: {printable(' '.join(message.splitlines()))}")
         if not self._later:
             self.show()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +55,7 @@ def recognizer_for(model: str | None, provider: Provider, vad: bool | None = Non
     from stream_ser.pipeline import Recognizer
 
     engine = load(model or DEFAULT_MODEL, provider)
+    logging.getLogger(__name__).info("model %s on %s", engine.path, engine.provider)
     if engine.note:
         click.echo(f"stream-ser: {engine.note}", err=True)
     return Recognizer(engine, vad=vad_config(vad))

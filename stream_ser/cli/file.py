@@ -16,7 +16,7 @@ from stream_ser.cli import os_error_message
 from stream_ser.cli._inputs import STDIN, Input, channel_option, expand, raw_option, streams
 from stream_ser.cli._log import logging_to
 from stream_ser.cli._options import Results, recognition_options, result_options
-from stream_ser.cli._outputs import Claims, Outputs, opened
+from stream_ser.cli._outputs import SAID, Claims, Outputs, opened
 from stream_ser.cli._run import Stop, Stoppable, drive, recognizer_for, stop_on_signals
 from stream_ser.errors import StreamSerError
 from stream_ser.events import Summary
@@ -156,6 +156,7 @@ class _Job:
     def trouble(self, message: str) -> None:
         """Report something that went wrong, and count it."""
         self.troubles += 1
+        SAID.warning("%s", message)
         line = f"stream-ser: {printable(' '.join(message.splitlines()))}"
         if self.bar is not None:
             self.bar.note(line)

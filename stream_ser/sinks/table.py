@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TextIO
 
 from rich.cells import cell_len
@@ -16,6 +17,8 @@ from stream_ser.text import printable
 
 #: More stretches than this are not listed: who wants them all wants CSV or JSON lines.
 MAX_LISTED = 40
+#: Decisions, and gaps, that are kept at most: many times what a timeline has cells.
+MAX_KEPT = 4096
 #: Wider lines are harder to read, not easier.
 MAX_WIDTH = 120
 _LABEL_WIDTH = 10
@@ -38,36 +41,73 @@ class Table:
         self._console = console
         self._chart = chart
         self._info = StreamInfo("", "", (), 1)
-        self._spans: list[Decision | Gap] = []
+        self._forget()
 
     def open(self, info: StreamInfo) -> None:
         """Forget the stream before."""
         self._info = info
-        self._spans = []
+        self._forget()
 
     def write(self, event: Event) -> None:
-        """Keep decisions and gaps."""
-        if isinstance(event, (Decision, Gap)):
-            self._spans.append(event)
+        """Keep decisions and gaps, of a long stream as many as the timeline can show."""
+        if not isinstance(event, (Decision, Gap)):
+            return
+        self._count += 1
+        if len(self._first) < MAX_LISTED:
+            self._first.append(event)
+        if isinstance(event, Gap):
+            self._gaps.append(event)
+            if len(self._gaps) > MAX_KEPT:
+                pairs = zip(self._gaps[0::2], self._gaps[1::2], strict=False)
+                self._gaps = [Gap(a.start, b.start + b.length - a.start) for a, b in pairs] + self._gaps[-1:]
+        else:
+            self._decisions.append(event)
+            if len(self._decisions) > MAX_KEPT:
+                pairs_of = zip(self._decisions[0::2], self._decisions[1::2], strict=False)
+                self._decisions = [_longer(a, b) for a, b in pairs_of] + self._decisions[-1:]
 
     def close(self, summary: Summary | None) -> None:
         """Print, if the stream came to its end."""
         if summary is None:
             return
         width = min(self._console.width, MAX_WIDTH)
-        spans = self._spans if self._chart else []
-        self._console.print(render(self._info, spans, summary, width))
+        spans: list[Decision | Gap] = [*self._decisions, *self._gaps] if self._chart else []
+        self._console.print(render(self._info, spans, summary, width, listed=self._first, count=self._count))
+
+    def _forget(self) -> None:
+        self._decisions: list[Decision] = []
+        self._gaps: list[Gap] = []
+        self._first: list[Decision | Gap] = []
+        self._count = 0
 
 
-def render(info: StreamInfo, spans: list[Decision | Gap], summary: Summary, width: int) -> Group:
+def _longer(first: Decision, second: Decision) -> Decision:
+    """Two neighbours as one, with the label of the longer."""
+    kept = max((first, second), key=lambda decision: decision.end - decision.start)
+    return Decision(first.start, second.end, kept.label, kept.confidence)
+
+
+def render(
+    info: StreamInfo,
+    spans: Sequence[Decision | Gap],
+    summary: Summary,
+    width: int,
+    *,
+    listed: Sequence[Decision | Gap] | None = None,
+    count: int | None = None,
+) -> Group:
     """The printed result as text lines, none wider than ``width``.
 
     Args:
         info: the stream.
-        spans: its decisions and gaps in order; none leaves the timeline out.
+        spans: its decisions and gaps; none leaves the timeline out.
         summary: what it amounts to.
         width: cells, 40 or more to look well.
+        listed: the first of them, in order, where ``spans`` are a coarser picture of them.
+        count: how many there were.
     """
+    listed = (spans if listed is None else listed)[:MAX_LISTED]
+    count = len(spans) if count is None else count
     colour = colours(info.labels)
     rate = info.sample_rate
     lines = [_title(info, summary, width), Text()]
@@ -80,9 +120,9 @@ def render(info: StreamInfo, spans: list[Decision | Gap], summary: Summary, widt
         lines.append(Text("  ").append_text(strip(cells, colour)))
         lines.append(Text("  ").append_text(axis(0.0, summary.samples / rate, width - 4, _axis_time)))
         lines.append(Text())
-        lines += [_stretch(span, rate, colour, width) for span in spans[:MAX_LISTED]]
-        if len(spans) > MAX_LISTED:
-            rest = f"  … and {len(spans) - MAX_LISTED} more: --format csv or jsonl writes all of them"
+        lines += [_stretch(span, rate, colour, width) for span in listed]
+        if count > len(listed):
+            rest = f"  … and {count - len(listed)} more: --format csv or jsonl writes all of them"
             lines.append(Text(fit(rest, width), style=FAINT))
         lines.append(Text())
     lines += _verdict(info, summary, colour, width)
