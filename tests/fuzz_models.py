@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import struct
@@ -77,11 +78,11 @@ def card_case(number: int) -> str:
         if act < 0.1:
             del here[key]
         elif act < 0.2 and isinstance(here, dict):
-            here[rng.choice(("surprise", "\x07", "__class__", ""))] = rng.choice(_WRONG)
+            here[rng.choice(("surprise", "\x07", "__class__", ""))] = copy.deepcopy(rng.choice(_WRONG))
         elif act < 0.3 and isinstance(here, list):
-            here.extend([rng.choice(_WRONG)] * rng.choice((1, 300)))
+            here.extend([copy.deepcopy(rng.choice(_WRONG))] * rng.choice((1, 300)))
         else:
-            here[key] = rng.choice(_WRONG)
+            here[key] = copy.deepcopy(rng.choice(_WRONG))
         if not content:
             break
     return json.dumps(content)
