@@ -43,7 +43,9 @@ _CAPTION = (
     help="Part of the split, or all clips.",
 )
 @split_options
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of a split that is drawn.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of a split that is drawn, and of streams."
+)
 @click.option(
     "--map", "mapping", multiple=True, metavar="LABEL=LABEL", help="What a corpus' label is, such as calm=neutral."
 )
