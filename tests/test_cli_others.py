@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from cli_fakes import LABELS, FakeEngine, Terminal, blocks_of, call, fake_engine, microphone, noise, one_line, wav  # noqa: F401 - fixtures
 
-from stream_ser.cli._outputs import results_to
+from stream_ser.cli._files import results_to
 from stream_ser.cli._run import drive, view_on
 from stream_ser.errors import AudioError, OutputError
 from stream_ser.events import Block, Decision

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
+from stream_ser.cli._files import Claims
 from stream_ser.cli._options import apply
-from stream_ser.cli._outputs import Claims, Report
+from stream_ser.cli._outputs import Report
 from stream_ser.errors import OutputError
 from stream_ser.events import Block
 from stream_ser.text import printable

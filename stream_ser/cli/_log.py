@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
+from stream_ser.cli._files import Claims
 from stream_ser.cli._options import Results
-from stream_ser.cli._outputs import SAID, Claims, Report
+from stream_ser.cli._outputs import SAID, Report
 from stream_ser.errors import OutputError
 from stream_ser.version import __version__
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stream_ser.cli._files import Claims
 from stream_ser.cli._options import model_option, provider_option
-from stream_ser.cli._outputs import Claims, Outputs, Troubles
+from stream_ser.cli._outputs import Outputs, Troubles
 from stream_ser.cli._run import Stoppable, draws_on, drive, follow, recognizer_for, stop_on_signals, view_on
 from stream_ser.errors import AudioError
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Literal, TextIO
 import click
 
 from stream_ser.cli import os_error_message
+from stream_ser.cli._files import Claims
 from stream_ser.cli._inputs import STDIN, Input, channel_option, expand, raw_option, streams
 from stream_ser.cli._log import logging_to
 from stream_ser.cli._options import Results, recognition_options, result_options
-from stream_ser.cli._outputs import SAID, Claims, Outputs, opened
+from stream_ser.cli._outputs import SAID, Outputs, opened
 from stream_ser.cli._run import Stop, Stoppable, drive, recognizer_for, stop_on_signals
 from stream_ser.errors import StreamSerError
 from stream_ser.events import Summary

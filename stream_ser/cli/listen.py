@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from stream_ser.cli._capture import Capture, Tapped, about, as_recorded, capture_options
+from stream_ser.cli._files import Claims
 from stream_ser.cli._log import logging_to
 from stream_ser.cli._options import Results, recognition_options, result_options, targets
-from stream_ser.cli._outputs import Claims, Troubles, opened
+from stream_ser.cli._outputs import Troubles, opened
 from stream_ser.cli._run import draws_on, drive, follow, recognizer_for, stop_on_signals, view_on
 from stream_ser.errors import AudioError
 from stream_ser.events import Block

@@ -41,12 +41,15 @@ class Table:
         self._console = console
         self._chart = chart
         self._info = StreamInfo("", "", (), 1)
-        self._forget()
+        self._decisions: list[Decision] = []
+        self._gaps: list[Gap] = []
+        self._first: list[Decision | Gap] = []
+        self._count = 0
 
     def open(self, info: StreamInfo) -> None:
         """Forget the stream before."""
         self._info = info
-        self._forget()
+        self._decisions, self._gaps, self._first, self._count = [], [], [], 0
 
     def write(self, event: Event) -> None:
         """Keep decisions and gaps, of a long stream as many as the timeline can show."""
@@ -73,12 +76,6 @@ class Table:
         width = min(self._console.width, MAX_WIDTH)
         spans: list[Decision | Gap] = [*self._decisions, *self._gaps] if self._chart else []
         self._console.print(render(self._info, spans, summary, width, listed=self._first, count=self._count))
-
-    def _forget(self) -> None:
-        self._decisions: list[Decision] = []
-        self._gaps: list[Gap] = []
-        self._first: list[Decision | Gap] = []
-        self._count = 0
 
 
 def _longer(first: Decision, second: Decision) -> Decision:
