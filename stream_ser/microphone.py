@@ -140,7 +140,8 @@ class Microphone:
         """The first rate and channel count that the device takes."""
         most, default_rate = self.device.input_channels, self.device.default_sample_rate
         if self._channel is not None and not 0 <= self._channel < most:
-            raise DeviceError(f"{self.name} has no channel {self._channel}, expected 0 to {most - 1}")
+            have = "1 channel" if most == 1 else f"{most} channels"
+            raise DeviceError(f"{self.name} has {have}, not {self._channel + 1}; choose another channel or device")
         rates = [sample_rate] if sample_rate else list(dict.fromkeys([SAMPLE_RATE_HZ, default_rate]))
         counts = [most] if self._channel is not None else list(dict.fromkeys([1, min(2, most), most]))
         reason = ""

@@ -164,7 +164,7 @@ def test_what_a_killed_program_left_is_run_as_far_as_it_goes(tmp_path, call):
     assert heard == len(speech()) - 320
     assert "broken off" in replay.warning
     code, _, err = call("listen", "--replay", path, "--no-view")
-    assert code == 0
+    assert code == 1
     assert "broken off" in err
 
 
