@@ -203,6 +203,28 @@ def test_quiet_listening_shows_nothing(microphone, call, tmp_path):
     assert (tmp_path / "a.csv").exists()
 
 
+def test_quiet_makes_no_remarks_but_logs_them(wav, call, tmp_path, monkeypatch):
+    monkeypatch.setattr("cli_fakes.FakeEngine.note", "no CUDA here")
+    log = tmp_path / "a.log"
+    assert "no CUDA here" in call("file", wav, "--format", "none")[2]
+    assert call("file", wav, "--format", "none", "--quiet", "--log-file", log) == (0, "", "")
+    assert "no CUDA here" in log.read_text()
+
+
+def test_what_the_devices_say_at_the_start_is_in_the_log(microphone, call, tmp_path, monkeypatch):
+    log = tmp_path / "a.log"
+    real = microphone.__init__
+
+    def noisy(self, *args, **options):
+        logging.getLogger("stream_ser.portaudio").debug("ALSA lib: something")
+        real(self, *args, **options)
+
+    monkeypatch.setattr(microphone, "__init__", noisy)
+    code, out, err = call("listen", "--no-view", "--log-file", log)
+    assert (code, out, err) == (0, "", "")
+    assert "ALSA lib: something" in log.read_text()
+
+
 def test_control_characters_of_a_name_do_not_reach_the_terminal(wav, call):
     odd = wav.with_name("a\x1b[2J\x07b.wav")
     wav.rename(odd)

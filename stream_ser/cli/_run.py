@@ -28,24 +28,27 @@ if TYPE_CHECKING:
     from stream_ser.sources import Source
 
 
-def vad_config(vad: bool | None) -> VadConfig | None:
+def vad_config(vad: bool | None, *, quiet: bool = False) -> VadConfig | None:
     """What ``--vad/--no-vad`` asks for; where nothing was asked and the package lacks, none, and that is said."""
     from stream_ser.config import DEFAULT_VAD
     from stream_ser.vad import PACKAGE, available
 
     if vad is None and not available():
-        click.echo(f"stream-ser: no voice activity detection: {PACKAGE} is not installed", err=True)
+        _remark(f"no voice activity detection: {PACKAGE} is not installed", quiet)
         return None
     return None if vad is False else DEFAULT_VAD
 
 
-def recognizer_for(model: str | None, provider: Provider, vad: bool | None = None) -> Recognizer:
+def recognizer_for(
+    model: str | None, provider: Provider, vad: bool | None = None, *, quiet: bool = False
+) -> Recognizer:
     """Load a model and put a recogniser on it.
 
     Args:
         model: name or file; None for the default one.
         provider: where the network runs.
         vad: of :data:`vad_option`.
+        quiet: remarks go to the log alone.
 
     Raises:
         ModelError: no such model, or one that cannot be read; no voice activity detection, though it was asked for.
@@ -57,8 +60,14 @@ def recognizer_for(model: str | None, provider: Provider, vad: bool | None = Non
     engine = load(model or DEFAULT_MODEL, provider)
     logging.getLogger(__name__).info("model %s on %s", engine.path, engine.provider)
     if engine.note:
-        click.echo(f"stream-ser: {engine.note}", err=True)
-    return Recognizer(engine, vad=vad_config(vad))
+        _remark(engine.note, quiet)
+    return Recognizer(engine, vad=vad_config(vad, quiet=quiet))
+
+
+def _remark(text: str, quiet: bool) -> None:
+    logging.getLogger("stream_ser.said").info("%s", text)
+    if not quiet:
+        click.echo(f"stream-ser: {text}", err=True)
 
 
 def drive(

@@ -58,6 +58,8 @@ def file(
     Results go to standard output or to --output. Exit code 1: some of the files could not be read, or not to their end,
     or an output could not be written to its end.
     """
+    from stream_ser.portaudio import native_stderr_to_log
+
     unreadable: list[OSError] = []
     if raw is not None and any(os.path.isdir(path) for path in paths):
         raise click.UsageError("--raw takes files, patterns or -, not folders, where headers cannot be told")
@@ -69,9 +71,11 @@ def file(
         inputs = streams(names, channel, raw, stack)
         several = len(inputs) > 1
         stack.enter_context(logging_to(results, claims, job.trouble))
+        # The MP3 decoder prints what it thinks of a file.
+        stack.enter_context(native_stderr_to_log())
         outputs = stack.enter_context(opened(results, "table", claims, job.trouble, several=several))
         stop = stack.enter_context(stop_on_signals())
-        recognizer = recognizer_for(model, provider, vad)
+        recognizer = recognizer_for(model, provider, vad, quiet=results.quiet)
         if results.plot is not None:
             outputs.add_plot(results.plot, recognizer.card.features)
         job.bars = "none" if results.quiet else _bars(outputs)

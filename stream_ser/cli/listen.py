@@ -51,11 +51,12 @@ def listen(
     drawn = viewed and draws_on(people)
     troubles = Troubles(later=drawn)
     with contextlib.ExitStack() as stack:
+        stack.callback(troubles.show)
+        # First of all: what PortAudio says of the devices belongs into the log.
+        stack.enter_context(logging_to(results, claims, troubles.add, screen=not (drawn and sys.stderr.isatty())))
         heard = stack.push(capture.open())
         model, vad = as_recorded(heard, model, vad)
-        recognizer = recognizer_for(model, provider, vad)
-        stack.callback(troubles.show)
-        stack.enter_context(logging_to(results, claims, troubles.add, screen=not (drawn and sys.stderr.isatty())))
+        recognizer = recognizer_for(model, provider, vad, quiet=results.quiet)
         outputs = stack.enter_context(opened(results, None, claims, troubles.add, live=True))
         if results.plot is not None:
             outputs.add_plot(results.plot, recognizer.card.features)
@@ -84,7 +85,7 @@ def listen(
         if warning := getattr(heard, "warning", None):
             troubles.add(f"warning: {warning}")
     for kept in (capture.wav, capture.record_session):
-        if kept is not None and not source.failed:
+        if kept is not None and not source.failed and not results.quiet:
             click.echo(f"stream-ser: recorded {printable(str(kept))}", err=True)
     if outputs.pipe_closed:
         raise BrokenPipeError
