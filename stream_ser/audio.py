@@ -21,7 +21,7 @@ from typing import BinaryIO, Protocol, cast
 import numpy as np
 import soxr
 
-from stream_ser.config import SAMPLE_RATE_HZ
+from stream_ser.config import LOUDEST, SAMPLE_RATE_HZ
 from stream_ser.errors import AudioError
 from stream_ser.sndfile import SndfileReader
 from stream_ser.wav import (
@@ -39,8 +39,6 @@ SPOOL_LIMIT_BYTES = 2 * 1024**3
 _COPY_BYTES = 1 << 16
 #: Of all channels, what is decoded at once at most.
 _BLOCK_SAMPLES = 1 << 21
-#: Louder than 32-bit integers that were never scaled: only damage gives that, and its power overflows.
-LOUDEST = 2.0**32
 
 
 class Resampler:

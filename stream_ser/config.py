@@ -12,6 +12,9 @@ from typing import Literal, get_args
 from stream_ser.errors import StreamSerError
 
 SAMPLE_RATE_HZ = 16_000
+#: Of a sample, full scale at 1.0: louder than 32-bit integers that were never scaled. Only damage gives that, and the
+#: power of a frame overflows.
+LOUDEST = 2.0**32
 
 Normalization = Literal["corpus", "level", "sample"]
 

@@ -14,7 +14,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_ser.config import DEFAULT_VAD, DeciderConfig, VadConfig
+from stream_ser.config import DEFAULT_VAD, LOUDEST, DeciderConfig, VadConfig
 from stream_ser.decider import Decider
 from stream_ser.engine import DEFAULT_MODEL, Engine, load
 from stream_ser.errors import AudioError, ModelError
@@ -178,12 +178,12 @@ class Recognizer:
         samples = np.asarray(samples, dtype=np.float32)
         if samples.ndim != 1:
             raise ValueError(f"samples has shape {samples.shape}, expected (time,)")
-        if not np.isfinite(samples).all():
-            index = int(np.flatnonzero(~np.isfinite(samples))[0])
+        if not (fine := np.abs(samples) <= LOUDEST).all():
+            index = int(fine.argmin())
             position = self._samples + index
             raise AudioError(
                 f"sample {position} (at {position / self.card.features.sample_rate:.3f} s) is "
-                f"{samples[index]}, expected finite numbers; export the audio again"
+                f"{samples[index]:g}, expected finite numbers with full scale at 1; export the audio again"
             )
         events: list[Event] = []
         if lost:

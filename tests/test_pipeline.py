@@ -105,7 +105,7 @@ def test_digital_silence_is_silence(model) -> None:
     assert (summary.label, summary.probabilities) == (SILENCE, ())
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e19, -1e19])
 def test_bad_samples_are_named_and_change_nothing(model, speechlike, bad) -> None:
     samples = speechlike(2.0, 0)
     recognizer = Recognizer(model)
