@@ -96,6 +96,20 @@ def missing_libraries(library: Path | None = None) -> list[str]:
     return missing
 
 
+def lacking() -> str:
+    """Why a session did not get CUDA, and what to do, for a message."""
+    missing: list[str] = []
+    with contextlib.suppress(OSError, ValueError):
+        missing = missing_libraries()
+    install = "pip install 'stream-ser[cuda]'"
+    if packaged := [name for name in missing if name != DRIVER]:
+        driver = " and an NVIDIA driver" if DRIVER in missing else ""
+        return f"{', '.join(packaged)} cannot be loaded: {install}{driver}"
+    if missing:
+        return f"{DRIVER} cannot be loaded: install an NVIDIA driver"
+    return f"CUDA {cuda_major() or ''}, cuDNN 9 and a driver that fits are needed ({install})".replace(" ,", ",")
+
+
 def cuda_major(library: Path | None = None) -> int | None:
     """CUDA's major version that the provider is built for."""
     library = library or provider_library()

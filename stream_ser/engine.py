@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_ser.card import CARD_KEY, Card
-from stream_ser.cuda import driver_present
+from stream_ser.cuda import driver_present, lacking
 from stream_ser.errors import ModelError, ProviderError
 from stream_ser.normalize import Normalizer
 from stream_ser.onnxfile import read_metadata
@@ -26,6 +26,7 @@ INPUT_NAME = "log_mel"
 OUTPUT_NAME = "logits"
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
+_log = logging.getLogger(__name__)
 #: onnxruntime's log levels.
 _WARNING, _FATAL = 2, 4
 
@@ -135,11 +136,13 @@ class Engine:
         self.provider: str = self._run.get_providers()[0]
         if provider == "cuda" and self.provider != CUDA:
             raise ProviderError(
-                f"provider cuda: the session runs on {self.provider} instead; CUDA 13, cuDNN 9 and a driver are "
-                "needed (pip install 'stream-ser[cuda]'), or use --provider cpu"
+                f"provider cuda: the session runs on {self.provider} instead; {lacking()}, or use --provider cpu"
             )
         fell_back = CUDA in wanted and self.provider != CUDA
-        self.note = f"CUDA cannot be used here, running on {self.provider} (see --provider cuda)" if fell_back else ""
+        self.note = (
+            f"CUDA cannot be used here, running on {self.provider} (see 'stream-ser doctor')" if fell_back else ""
+        )
+        _log.info("%s: runs on %s", path, self.provider)
         self._check_signature()
         n_mels, frames = self.card.features.n_mels, self.card.window.frames
         self._normalize = Normalizer(self.card.features, self.card.mean, self.card.std, frames)

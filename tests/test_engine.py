@@ -145,3 +145,28 @@ def test_cuda_fails_loudly_where_it_cannot_be_used(tiny_model) -> None:
     with pytest.raises(ProviderError, match="cuda"):
         engine.load(tiny_model, "cuda")
     assert engine.load(tiny_model, "auto").provider == engine.CPU
+
+
+def test_the_log_says_which_provider_was_taken(tiny_model, caplog) -> None:
+    with caplog.at_level("INFO", logger="stream_ser.engine"):
+        engine.load(tiny_model, "auto")
+    assert "tiny.onnx: runs on " in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        (["libcudart.so.13", "libcudnn.so.9"], "libcudart.so.13, libcudnn.so.9 cannot be loaded: pip install"),
+        (["libcudnn.so.9", "libcuda.so.1"], "libcudnn.so.9 cannot be loaded: .*and an NVIDIA driver, or"),
+        (["libcuda.so.1"], "libcuda.so.1 cannot be loaded: install an NVIDIA driver, or"),
+        ([], "cuDNN 9 and a driver that fits are needed"),
+    ],
+)
+def test_cuda_names_the_libraries_that_it_lacks(tiny_model, monkeypatch, missing: list[str], said: str) -> None:
+    if engine.driver_present():
+        pytest.skip("this machine has an NVIDIA driver")
+    if engine.CUDA not in engine.available_providers():
+        pytest.skip("this onnxruntime is built without CUDA")
+    monkeypatch.setattr("stream_ser.cuda.missing_libraries", lambda: missing)
+    with pytest.raises(ProviderError, match=said):
+        engine.load(tiny_model, "cuda")
