@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": ("stream_ser.cli.evaluate", "evaluate", "Measure a model on a corpus."),
     "report": ("stream_ser.cli.report", "report", "Put trained runs into one table."),
     "export": ("stream_ser.cli.export", "export", "Write a trained network as ONNX."),
+    "ctc-check": ("stream_ser.cli.ctc_check", "ctc_check", "Prove the CTC loss against torch's and time both."),
     "data": ("stream_ser.cli.data", "data", "Look after corpora: count, check."),
 }
 

@@ -203,25 +203,28 @@ def _alphas(scores: Tensor, tables: _Tables, keep: bool) -> tuple[Tensor, Tensor
     blank, token = scores.new_full((2, items, count + 1), _NEVER)
     blank[:, 0] = 0.0
     log_p = torch.where(tables.target_lengths == 0, 0.0, _NEVER).to(scores)  # of items without frames
+    inner = token[:, 1:]
     entering, stepping = torch.empty_like(blank), scores.new_empty((items, count))
+    below = entering[:, :-1]
     for start in range(0, frames, _CHUNK):
         chunk = scores[start : start + _CHUNK]
         first = start if keep else 0
         rows = slice(first, first + len(chunk))
         if start and not keep:
-            blank, token = blank.clone(), token.clone()  # they lie in the rows that come next
+            blank, token = blank.clone(), token.clone()  # they lie in rows that are written next
+            inner = token[:, 1:]
         tokens[rows, :, 1:] = chunk.gather(2, tables.targets.expand(len(chunk), -1, -1))
-        for score, new_blank, new_token in zip(
-            chunk[..., tables.blank, None].unbind(), blanks[rows].unbind(), tokens[rows].unbind(), strict=True
-        ):
+        columns = (chunk[..., tables.blank, None], blanks[rows], tokens[rows], tokens[rows, :, 1:])
+        for score, new_blank, new_token, new_inner in zip(*(column.unbind() for column in columns), strict=True):
             torch.logaddexp(blank, token, out=entering)
-            below = entering[:, :-1]
-            if tables.follows is not None:
-                below = torch.where(tables.follows, below, blank[:, :-1], out=stepping)
-            torch.logaddexp(token[:, 1:], below, out=stepping)
-            new_token[:, 1:].add_(stepping)
+            if tables.follows is None:
+                torch.logaddexp(inner, below, out=stepping)
+            else:
+                torch.where(tables.follows, below, blank[:, :-1], out=stepping)
+                torch.logaddexp(inner, stepping, out=stepping)
+            new_inner.add_(stepping)
             torch.add(entering, score, out=new_blank)
-            blank, token = new_blank, new_token
+            blank, token, inner = new_blank, new_token, new_inner
         for frame, ending in tables.ends:
             if start <= frame < start + len(chunk):
                 row, column = first + frame - start, tables.target_lengths[ending]
@@ -261,8 +264,7 @@ def _betas(scores: Tensor, tables: _Tables) -> Iterator[tuple[Tensor, Tensor]]:
             above = leaving[:, 1:]
             if follows is not None:
                 above = torch.where(follows, above, blank[:, 1:], out=stepping)
-            torch.logaddexp(token, above, out=stepping)
-            token.copy_(stepping)
+            torch.logaddexp(token, above, out=token)
             blank, leaving = leaving, blank
 
 
