@@ -97,6 +97,7 @@ def make_card(state: dict[str, Any], network: nn.Module, chosen: str = "") -> Ca
             "model": state["config"]["model"],
             "recipe": state["config"]["train"],
             "augment": without_folders(state["config"]["augment"]),
+            "licences": dict(state["licences"]),
         },
         results={
             "training_validation": {

@@ -41,6 +41,7 @@ def test_what_comes_back_is_what_went_out(run, exported) -> None:
         torch.testing.assert_close(came(x), went(x), atol=1e-5, rtol=1e-4)
     assert state["labels"] == list(LABELS)
     assert state["describe"]["train_speakers"] == ["crema-d/1001", "crema-d/1002", "crema-d/1003"]
+    assert state["licences"] == run.licences()
 
 
 def test_it_starts_a_run(exported, tiny_crema_d, tmp_path) -> None:

@@ -102,7 +102,8 @@ def read_onnx(path: Path) -> dict[str, Any]:
         "std": list(card.std),
         "average": {f"module.network.{name}": value for name, value in network.state_dict().items()},
         "describe": about,
-        "licences": {path.name: card.licence},
+        # Cards from before the field say it in one sentence.
+        "licences": about.get("licences") or {path.name: card.licence},
     }
 
 
