@@ -114,6 +114,8 @@ class WindowConfig:
 class DeciderConfig:
     """From a stream of probabilities to a readable timeline.
 
+    The defaults were tuned on streams by ``stream_ser.train.experiments.decider``, ``abstain_below`` excepted.
+
     Attributes:
         onset_s: of an utterance that follows silence, so much is heard before its first label is shown.
         smoothing_s: time constant of the exponential average over probabilities; 0 for none.
@@ -125,14 +127,14 @@ class DeciderConfig:
         silence_s: ... and this much silence in a row ends the emotion where it began; shorter pauses belong to it.
     """
 
-    onset_s: float = 0.0
-    smoothing_s: float = 0.5
+    onset_s: float = 0.8
+    smoothing_s: float = 0.0
     enter_margin: float = 0.05
     hold_s: float = 0.5
     min_duration_s: float = 0.0
     abstain_below: float = 0.30
     silence_dbfs: float = -60.0
-    silence_s: float = 0.75
+    silence_s: float = 0.25
 
     def __post_init__(self) -> None:
         durations = self.onset_s, self.smoothing_s, self.hold_s, self.min_duration_s, self.silence_s
@@ -161,7 +163,7 @@ class VadConfig:
     enter: float = 0.4
     leave: float = 0.3
     min_speech_s: float = 0.064
-    min_silence_s: float = 1.0
+    min_silence_s: float = 0.5
     min_voiced_s: float = 0.1
 
     def __post_init__(self) -> None:

@@ -335,10 +335,11 @@ class Recognizer:
         return bool(window[-1, _SPEAKING]) and voiced_s >= self._vad.config.min_voiced_s
 
     def _remember(self, end: int, probabilities: tuple[float, ...]) -> None:
-        # The whole stream is judged by its fullest windows: those without padding, or else the longest one. What the
-        # timeline calls silence is not asked again: one click in an hour of silence is no emotion.
+        # The whole stream is judged by its fullest windows: those without padding, or else the longest one. Where
+        # nobody speaks, or all is quiet, the network has no say: one click in an hour of silence is no emotion.
         fill = min(end, self.card.window.frames)
-        if not self._decider.smoothed or fill < self._fullest:
+        heard = bool(self._decider.smoothed) if self._vad is None else bool(probabilities)
+        if not heard or fill < self._fullest:
             return
         if fill > self._fullest:
             self._fullest, self._count = fill, 0

@@ -109,7 +109,7 @@ def test_bad_settings_are_refused() -> None:
 
 def spoken(rows: str, voices: list[tuple[int, int] | None], **config) -> list[tuple[str, int, int]]:
     """Decisions of a stream with voice activity detection: ``a``, ``b``, ``-`` (not asked), a hop each."""
-    decider = Decider(LABELS, RATE, DeciderConfig(**{"smoothing_s": 0.0, "hold_s": 0.0, **config}))
+    decider = Decider(LABELS, RATE, DeciderConfig(**{"onset_s": 0.0, "smoothing_s": 0.0, "hold_s": 0.0, **config}))
     decisions = []
     for index, (row, voice) in enumerate(zip(rows, voices, strict=True)):
         probabilities = {"a": A, "b": B, "-": ()}[row]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_ser import engine
-from stream_ser.config import DEFAULT_VAD, DeciderConfig, FeatureConfig, VadConfig
+from stream_ser.config import DEFAULT_VAD, FeatureConfig, VadConfig
 from stream_ser.errors import AudioError, ModelError
 from stream_ser.events import SILENCE, Decision, Gap, Prediction
 from stream_ser.pipeline import LOWEST_DBFS, Recognizer
@@ -165,18 +165,17 @@ def test_the_summary_judges_by_the_fullest_windows(model, speechlike) -> None:
     assert recognizer.summary().probabilities == pytest.approx(tuple(np.mean(full, axis=0)))
 
 
-def test_what_the_timeline_calls_silence_is_not_in_the_summary(model, speechlike) -> None:
+def test_silence_is_not_in_the_summary(model, speechlike) -> None:
     recognizer = Recognizer(model)
     events = events_of(recognizer, np.concatenate([speechlike(4.0, 0), np.zeros(48_000, np.float32)]), [5_000])
     quiet = next(e.start for e in events if isinstance(e, Decision) and e.label == SILENCE)
     features = FeatureConfig()
-    # That it is silence is known only after a while.
-    shown = quiet + DeciderConfig().silence_s * features.sample_rate
-    full = [
-        e.probabilities
-        for e in events
-        if isinstance(e, Prediction) and features.samples_for(300) <= e.end < shown and e.probabilities
-    ]
+    # That nobody speaks any more is known only after a while.
+    known = quiet + DEFAULT_VAD.min_silence_s * features.sample_rate + 512
+    full = [e for e in events if isinstance(e, Prediction) and e.probabilities and e.end >= features.samples_for(300)]
+    assert full
+    assert all(e.end <= known for e in full)
+    full = [e.probabilities for e in full]
     assert recognizer.summary().probabilities == pytest.approx(tuple(np.mean(full, axis=0)))
 
 
