@@ -141,6 +141,12 @@ def test_a_run_starts_from_one_before_it_or_from_a_bundled_model(tmp_path: Path)
         assert line[line.index("--init") + 1] == start
 
 
+def test_changes_may_name_the_data_root(tmp_path: Path) -> None:
+    second = compare.read_plan(compare.find_plan("default"))[1][1]
+    line = compare.command(second, Path("/data"), tmp_path / "second")
+    assert "augment.noise_folder=/data/esc-50/audio" in line
+
+
 def test_seeds_of_the_command_line_come_before_the_plans(plan: Path, tmp_path: Path) -> None:
     done = call(plan, tmp_path / "runs", "--dry-run", "--seeds", "3")
     assert done.stdout.count("--seed 3 ") == 2

@@ -4,7 +4,7 @@
 
 A plan is a JSON file: ``about`` says what it compares, ``runs`` lists the runs, and what they have in common is in
 ``all``. A run has the fields of :class:`Run`, but ``set`` for ``changes``; its own ``set`` comes after the common one.
-Paths are no part of a plan: corpora are looked for by name in the data root.
+Paths are no part of a plan: corpora are looked for by name in the data root, and ``{data}`` in a change is that folder.
 """
 
 from __future__ import annotations
@@ -143,6 +143,7 @@ def find_plan(plan: str) -> Path:
 def command(run: Run, data_root: Path, folder: Path, more: Sequence[str] = ()) -> list[str]:
     """The command line that trains ``run`` into ``folder``, or goes on with it."""
     found = [sys.executable, "-m", "stream_ser", "train", *run.arguments(), *more]
+    found = [argument.replace("{data}", str(data_root)) for argument in found]
     for name in run.data:
         found += ["--data", f"{name}={data_root / name}"]
     if run.init:
