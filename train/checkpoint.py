@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from stream_ser.errors import TrainError
 from stream_ser.models import registry
 from stream_ser.models.base import WindowNetwork
 
+from .files import write_atomically as write_atomically
 from .recipe import RunConfig
 
 CHECKPOINT = "checkpoint.pt"
@@ -26,13 +26,6 @@ _KINDS = {
     **dict.fromkeys(("labels", "mean", "std"), list),
     "network": str,
 }
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write next to ``path``, then rename: a kill at any moment leaves the old file or the new one."""
-    temporary = path.with_name(path.name + ".part")
-    write(temporary)
-    os.replace(temporary, path)
 
 
 def current_commit() -> str:

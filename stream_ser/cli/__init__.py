@@ -30,7 +30,8 @@ COMMANDS = {
     "report": ("stream_ser.cli.report", "report", "Put trained runs into one table."),
     "export": ("stream_ser.cli.export", "export", "Write a trained network as ONNX."),
     "ctc-check": ("stream_ser.cli.ctc_check", "ctc_check", "Prove the CTC loss against torch's and time both."),
-    "data": ("stream_ser.cli.data", "data", "Look after corpora: count, check."),
+    "data": ("stream_ser.cli.data", "data", "Check corpora; make sinusoids and mixtures."),
+    "plot": ("stream_ser.cli.plot", "plot", "Draw waveforms and spectrograms."),
 }
 
 _TRAINING_PACKAGES = {"torch", "torchaudio", "einops", "onnx", "onnxscript", "matplotlib"}

@@ -1,4 +1,4 @@
-"""``stream-ser data``: look after corpora."""
+"""``stream-ser data``: look after corpora, make sets of mixtures."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import click
+
+from stream_ser.cli._sets import sines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,9 +22,12 @@ _LISTED = 20
 @click.group(invoke_without_command=True)
 @click.pass_context
 def data(ctx: click.Context) -> None:
-    """Look after corpora."""
+    """Look after corpora, make sets of mixtures."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+
+
+data.add_command(sines)
 
 
 @data.command()
