@@ -158,6 +158,8 @@ class VadConfig:
         min_silence_s: shorter pauses do not end it. What was said before a longer one is forgotten: the network is not
             shown two utterances at once.
         min_voiced_s: speech without its pauses that a window must hold for the network to be asked.
+        tail_s: how long after speech the network is still asked, so that it has seen each utterance to its end, as it
+            saw the clips of its training. Nothing is claimed of it then: the timeline is silent already.
     """
 
     enter: float = 0.4
@@ -165,11 +167,12 @@ class VadConfig:
     min_speech_s: float = 0.064
     min_silence_s: float = 0.5
     min_voiced_s: float = 0.1
+    tail_s: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0.0 < self.leave <= self.enter <= 1.0:
             raise ValueError("0 < leave <= enter <= 1 does not hold")
-        if min(self.min_speech_s, self.min_silence_s, self.min_voiced_s) < 0.0:
+        if min(self.min_speech_s, self.min_silence_s, self.min_voiced_s, self.tail_s) < 0.0:
             raise ValueError("durations must not be negative")
 
 

@@ -332,7 +332,8 @@ class Recognizer:
             return True
         features = self.card.features
         voiced_s = float(window[:, _VOICED].sum()) * features.hop_length / features.sample_rate
-        return bool(window[-1, _SPEAKING]) and voiced_s >= self._vad.config.min_voiced_s
+        tail = 1 + round(self._vad.config.tail_s * features.sample_rate / features.hop_length)
+        return bool(window[-tail:, _SPEAKING].any()) and voiced_s >= self._vad.config.min_voiced_s
 
     def _remember(self, end: int, probabilities: tuple[float, ...]) -> None:
         # The whole stream is judged by its fullest windows: those without padding, or else the longest one. Where

@@ -170,8 +170,8 @@ def test_silence_is_not_in_the_summary(model, speechlike) -> None:
     events = events_of(recognizer, np.concatenate([speechlike(4.0, 0), np.zeros(48_000, np.float32)]), [5_000])
     quiet = next(e.start for e in events if isinstance(e, Decision) and e.label == SILENCE)
     features = FeatureConfig()
-    # That nobody speaks any more is known only after a while.
-    known = quiet + DEFAULT_VAD.min_silence_s * features.sample_rate + 512
+    # That nobody speaks any more is known only after a while, and the network hears the utterance's end.
+    known = quiet + (DEFAULT_VAD.min_silence_s + DEFAULT_VAD.tail_s) * features.sample_rate + 512
     full = [e for e in events if isinstance(e, Prediction) and e.probabilities and e.end >= features.samples_for(300)]
     assert full
     assert all(e.end <= known for e in full)
@@ -235,6 +235,20 @@ def test_an_utterance_after_a_silence_is_heard_for_itself(model, speechlike) -> 
     assert all(p.start >= first.size and p.voice[0] / 16_000 == pytest.approx(onset, abs=0.15) for p in after)
     # Both ends fall on another place of the hop grid; the last window ends with the stream and is the same.
     assert after[-1].probabilities == pytest.approx(alone[-1].probabilities, abs=0.05)
+
+
+def test_an_utterance_is_heard_to_its_end_though_the_timeline_is_silent(model, speechlike) -> None:
+    samples = np.concatenate([speechlike(2.0, 0), np.zeros(48_000, np.float32)])
+    ends = {}
+    for tail_s in (0.0, 0.5):
+        config = replace(DEFAULT_VAD, tail_s=tail_s)
+        events = events_of(Recognizer(model, vad=config), samples, [3_000])
+        ends[tail_s] = max(e.end for e in events if isinstance(e, Prediction) and e.probabilities)
+        silence = [e for e in events if isinstance(e, Decision)][-1]
+        assert silence.label == SILENCE
+        assert silence.start < 2.3 * 16_000
+    assert ends[0.5] - ends[0.0] == 8_000
+    assert ends[0.5] > 2.5 * 16_000
 
 
 def test_a_window_needs_enough_speech(model, speechlike) -> None:
