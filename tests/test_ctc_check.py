@@ -54,8 +54,9 @@ def test_rows_pass_and_cover_impossible_items() -> None:
     rows = list(check.compare(52, seed=1))
     assert [row.case for row in rows if not row.passed] == []
     assert sum(row.batches for row in rows if row.against == "torch") == 52
-    assert {row.against for row in rows} == {"torch", "enumeration", "autograd"}
+    assert {row.against for row in rows} == {"torch", "all paths", "autograd"}
     assert any(row.impossible for row in rows)
+    assert len(rows) == check.COMPARISONS
 
 
 def biased(*args, **options):

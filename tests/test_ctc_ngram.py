@@ -70,6 +70,8 @@ def test_order_looks_back_and_helps() -> None:
     found = [NgramModel.estimate(TEXTS, order).perplexity(TEXTS) for order in (1, 2, 3)]
     assert found[0] > found[1] > found[2]
     model = NgramModel.estimate(TEXTS, 3)
+    with pytest.raises(ValueError, match="no sentence to measure"):
+        model.perplexity([])
     _, state = model.score(model.start(), "THE")
     assert state == (START, "THE")
     assert model.score(state, "DOG")[1] == ("THE", "DOG")

@@ -1,5 +1,6 @@
 """Characters and transcripts."""
 
+import doctest
 import json
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 pytest.importorskip("torch")
 
 from stream_ser.errors import DataError
-from stream_ser.train.ctc import ENGLISH, Vocabulary
+from stream_ser.train.ctc import ENGLISH, Vocabulary, brute, lm, vocabulary
 
 
 @pytest.mark.parametrize(
@@ -45,10 +46,10 @@ def test_accents_go_where_the_vocabulary_has_none() -> None:
 
 
 def test_vocabulary_of_transcripts() -> None:
-    vocabulary = Vocabulary.of(["Don't!", "p i t 7"])
-    assert vocabulary.characters == " '7DINOPT"
-    assert len(vocabulary) == 10
-    assert vocabulary.space == 1
+    found = Vocabulary.of(["Don't!", "p i t 7"])
+    assert found.characters == " '7DINOPT"
+    assert len(found) == 10
+    assert found.space == 1
     assert Vocabulary.of(["don't"], keep="").characters == " DNOT"
     with pytest.raises(DataError, match="hold no letter"):
         Vocabulary.of(["...", ""])
@@ -71,8 +72,8 @@ def test_decoding_merges_spaces_and_refuses_the_blank() -> None:
 
 
 def test_survives_json() -> None:
-    vocabulary = Vocabulary(" éß'", "lower")
-    assert Vocabulary.from_dict(json.loads(json.dumps(vocabulary.as_dict()))) == vocabulary
+    german = Vocabulary(" éß'", "lower")
+    assert Vocabulary.from_dict(json.loads(json.dumps(german.as_dict()))) == german
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,12 @@ def test_survives_json() -> None:
 def test_impossible_vocabularies(characters: str, case, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Vocabulary(characters, case)
+
+
+@pytest.mark.parametrize("module", [brute, lm, vocabulary])
+def test_examples_in_docstrings(module) -> None:
+    done = doctest.testmod(module)
+    assert (done.failed, done.attempted > 0) == (0, True)
 
 
 @given(st.text(st.sampled_from("aZ é'’-ß.½\n7ŉ´ΐªǅ\x1b\u0301"), max_size=12))

@@ -52,15 +52,18 @@ def ctc_check(
         it is a ValueError.
     """  # noqa: D301 - click wants the character itself
     import os
+    from functools import partial
 
     # Its library reports, before every profile, that a machine without a GPU has none.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     import torch
+    from rich.console import Console
+    from rich.progress import track
 
     from stream_ser.errors import TrainError
     from stream_ser.sinks.table import console_for
-    from stream_ser.train.ctc.benchmark import measure
-    from stream_ser.train.ctc.check import compare
+    from stream_ser.train.ctc.benchmark import SIZES, measure
+    from stream_ser.train.ctc.check import COMPARISONS, compare
     from stream_ser.train.record import processor
 
     if device == "cuda" and not torch.cuda.is_available():
@@ -68,12 +71,14 @@ def ctc_check(
     machine = torch.cuda.get_device_name() if device == "cuda" else processor()
     shown: Callable[[str], None] = (lambda text: None) if as_json else (lambda text: click.echo(text, err=True))
     shown(f"comparing {batches:,} batches on {machine}, torch {torch.__version__}")
-    rows = list(compare(batches, seed, device))
+    errors = Console(stderr=True)
+    watched = partial(track, console=errors, transient=True, disable=not errors.is_terminal)
+    rows = list(watched(compare(batches, seed, device), "comparing", total=COMPARISONS))
     costs: list[Cost] = []
     if benchmark:
         threads = torch.get_num_threads()
         shown(f"measuring time and memory, {threads} thread{'s' * (threads != 1)}")
-        costs = list(measure(repeats, device))
+        costs = list(watched(measure(repeats, device), "measuring", total=len(SIZES)))
     passed = all(row.passed for row in rows)
     if as_json:
         import json
@@ -94,7 +99,7 @@ def ctc_check(
         console.print(_parity(rows))
         if costs:
             console.print()
-            console.print("Time and peak memory, ours / torch's:")
+            console.print("Time and peak memory, ours / torch's, of the loss and of both the loss and its gradient:")
             console.print(_costs(costs))
         console.print()
         console.print(_verdict(rows, costs), style="bold green" if passed else "bold red")
@@ -113,7 +118,7 @@ def _table(*headings: str) -> Table:
 
 
 def _parity(rows: Sequence[Row]) -> Table:
-    table = _table("difference of", "from", "batches", "items", "impossible", "loss", "gradient")
+    table = _table("difference of", "from", "batches", "items", "no path", "loss", "gradient")
     for row in rows:
         gradient = "-" if row.gradient is None else f"{row.gradient:.1e}"
         counts = (f"{count:,}" for count in (row.batches, row.sequences, row.impossible))
@@ -124,11 +129,11 @@ def _parity(rows: Sequence[Row]) -> Table:
 
 def _costs(costs: Sequence[Cost]) -> Table:
     """Ours, and behind the slash torch's."""
-    table = _table("T, N, C, S", "forward ms", "and backward", "ratio", "forward MB", "and backward")
+    table = _table("T N C S", "forward ms", "both ms", "ratio", "forward MB", "both MB")
     for cost in costs:
         times = ("{:.1f} / {:.1f}".format(*pair) for pair in (cost.forward_ms, cost.both_ms))
-        sizes = ("{:.2f} / {:.2f}".format(*pair) for pair in (cost.forward_mb, cost.both_mb))
-        table.add_row(", ".join(map(str, cost.size)), *times, f"{cost.ratio:.2f}", *sizes)
+        sizes = ("{:.1f} / {:.1f}".format(*pair) for pair in (cost.forward_mb, cost.both_mb))
+        table.add_row(" ".join(map(str, cost.size)), *times, f"{cost.ratio:.2f}", *sizes)
     return table
 
 

@@ -148,7 +148,7 @@ CASES: dict[str, dict[str, Any]] = {
     "random": {},
     "repeated tokens": {"classes": (2, 3)},
     "empty targets": {"tokens": (0, 1)},
-    "nothing but empty targets": {"tokens": (0, 0)},
+    "no tokens at all": {"tokens": (0, 0)},
     "T = S, no repetition": {"spare": 0, "distinct": True, "tokens": (1, 10), "classes": (3, 12)},
     "T = S + repetitions": {"spare": 0, "classes": (2, 4), "tokens": (1, 10)},
     "T < S + repetitions": {"spare": -1, "classes": (2, 4), "tokens": (1, 10)},
@@ -159,6 +159,8 @@ CASES: dict[str, dict[str, Any]] = {
     "far from the target": {"scale": 100.0},
     "long": {"frames": (200, 400), "tokens": (20, 60), "items": (1, 3)},
 }
+#: Rows of :func:`compare`.
+COMPARISONS = len(CASES) + 2
 
 
 @dataclass
@@ -233,7 +235,7 @@ def compare(
             row.add(problem, problem.solve(loss, zero), problem.solve(F.ctc_loss, zero))
         yield row
     few = max(batches // 10, 1)
-    draw, row = Draw(seed * 1_000 + 998, device), Row(f"every path of T <= {_FEW_FRAMES}", "enumeration")
+    draw, row = Draw(seed * 1_000 + 998, device), Row(f"every text of T <= {_FEW_FRAMES}", "all paths")
     for _ in range(few):
         frames = draw.problem(frames=(1, _FEW_FRAMES), classes=(1, 4), tokens=(0, 0), items=(1, 1), padding=False)
         for expected, problem in _spellings(frames):
