@@ -3,6 +3,7 @@ import pytest
 
 from stream_ser.train.metrics import (
     answers,
+    calibrated_ece,
     clip_means,
     confusion_matrix,
     cross_fitted_ece,
@@ -178,3 +179,20 @@ def test_what_nobody_said_is_wrong_whatever_the_first_class() -> None:
     assert reliability(probabilities, truth).counts.sum() == 2
     assert uar_interval(np.full((4, 2), 0.5), np.array([0, 1, 0, 1]), ["a", "a", "b", "b"]) == (0.0, 0.0)
     assert score(np.full((2, 2), 0.5), np.array([0, 1])).ece == 0.0
+
+
+def test_a_calibrated_model_shows_an_error_that_falls_with_the_number_of_clips() -> None:
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.ones(4), 20_000)
+    truth = (probabilities.cumsum(axis=1) < rng.random((20_000, 1))).sum(axis=1)
+    few, many = calibrated_ece(probabilities[:200], 50), calibrated_ece(probabilities, 20)
+    assert few[1] < few[0] < few[2]
+    assert few[0] > 3 * many[0]
+    # These are calibrated: what they show lies where it is said to lie; when sharpened, it does not.
+    assert ece(probabilities, truth) < 1.5 * many[2]
+    sharp = probabilities**3 / (probabilities**3).sum(axis=1, keepdims=True)
+    assert ece(sharp, truth) > 5 * calibrated_ece(sharp, 20)[2]
+
+
+def test_nothing_claimed_shows_no_error() -> None:
+    assert calibrated_ece(np.zeros((3, 4))) == (0.0, 0.0, 0.0)

@@ -18,7 +18,18 @@ from stream_ser.events import SILENCE, Prediction
 from stream_ser.pipeline import Recognizer
 
 from .corpora import Clip, Corpus
-from .metrics import Floats, Ints, Scores, SpeakerScore, answers, cross_fitted_ece, score, score_speakers, uar_interval
+from .metrics import (
+    Floats,
+    Ints,
+    Scores,
+    SpeakerScore,
+    answers,
+    calibrated_ece,
+    cross_fitted_ece,
+    score,
+    score_speakers,
+    uar_interval,
+)
 from .selection import FOLDED, SplitKind, make_split
 
 #: The part that is every clip.
@@ -79,6 +90,11 @@ class Evaluation:
         """ECE with a temperature that was fitted on other speakers of these clips; None for one speaker."""
         return cross_fitted_ece(self.logits, self.owners, self.truth, self._names)
 
+    @cached_property
+    def calibrated_ece(self) -> tuple[float, float, float]:
+        """ECE that a perfectly calibrated model would show on so few clips: mean, quantiles .05 and .95."""
+        return calibrated_ece(self.probabilities)
+
     @property
     def _names(self) -> list[str]:
         return [clip.speaker for clip in self.clips]
@@ -106,6 +122,7 @@ class Evaluation:
             **self.scores.as_dict(),
             "uar_interval": self.uar_interval,
             "ece_cross_fitted": self.cross_fitted_ece,
+            "ece_if_calibrated": self.calibrated_ece,
             "silent": self.silent,
             "window_ms": round(self.window_ms, 3),
             "speakers": [asdict(row) for row in self.speakers],

@@ -84,6 +84,33 @@ def ece(probabilities: Floats, truth: Ints, bins: int = 15) -> float:
     return reliability(probabilities, truth, bins).ece
 
 
+def calibrated_ece(probabilities: Floats, draws: int = 200, seed: int = 0) -> tuple[float, float, float]:
+    """What :func:`ece` shows of a model that is perfectly calibrated, for so many clips: it is never 0.
+
+    The truth is drawn from the probabilities themselves. (J. Bröcker and L. A. Smith, "Increasing the reliability of
+    reliability diagrams", Weather and Forecasting 22, 2007.)
+
+    Args:
+        probabilities: ``(clips, classes)``; rows of zeros claim nothing and are left out.
+        draws: of the truth of all clips.
+        seed: of the draws.
+
+    Returns:
+        mean, and the quantiles .05 and .95.
+    """
+    claimed = probabilities[answers(probabilities) >= 0]
+    if not len(claimed):
+        return 0.0, 0.0, 0.0
+    limits = np.cumsum(claimed, axis=1)
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(draws):
+        point = rng.random((len(claimed), 1)) * limits[:, -1:]
+        found.append(ece(claimed, (limits <= point).sum(axis=1).astype(np.int64)))
+    low, high = np.quantile(found, [0.05, 0.95])
+    return float(np.mean(found)), float(low), float(high)
+
+
 @dataclass(frozen=True)
 class Scores:
     """Scores of one set of predictions.

@@ -248,6 +248,8 @@ def _print_scores(console: Console, clips: int, result: Evaluation) -> None:
         f"ECE {scores.ece:.4f}  NLL {scores.nll:.4f}  heard as silence {result.silent}  "
         f"{result.window_ms:.2f} ms a window",
     )
+    mean, low, high = result.calibrated_ece
+    _line(console, f"a perfectly calibrated model would show an ECE of {mean:.3f} ({low:.3f} to {high:.3f}) here")
     if result.uar_interval is not None and result.cross_fitted_ece is not None:
         best, worst = result.speakers[0], result.speakers[-1]
         _line(
