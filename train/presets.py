@@ -194,18 +194,11 @@ def _parse(text: str, kind: Any) -> Any:
     return kind(text) if kind in (int, float) else text
 
 
-def apply(config: RunConfig, changes: Iterable[str], source: str = "--set") -> RunConfig:
-    """Apply ``SECTION.FIELD=VALUE`` changes, such as ``model.dim=128`` or ``augment.speeds=0.9,1.0,1.1``.
-
-    They are checked together, so their order does not matter; of two for one field the last counts.
-
-    Args:
-        config: what is changed.
-        changes: as they are written behind ``--set``.
-        source: where they stand, for messages.
+def read_changes(config: Any, changes: Iterable[str], source: str = "--set") -> dict[str, dict[str, Any]]:
+    """Values by section and field of ``SECTION.FIELD=VALUE`` changes to a dataclass of dataclasses.
 
     Raises:
-        TrainError: an unknown field, or a value of the wrong kind or out of range.
+        TrainError: an unknown section or field, or a value of the wrong kind.
     """
     sections: dict[str, dict[str, Any]] = {}
     for change in changes:
@@ -225,6 +218,23 @@ def apply(config: RunConfig, changes: Iterable[str], source: str = "--set") -> R
         except ValueError:
             raise TrainError(f"{source} {change}: expected a value like {getattr(part, name)!r}") from None
         sections.setdefault(section, {})[name] = value
+    return sections
+
+
+def apply(config: RunConfig, changes: Iterable[str], source: str = "--set") -> RunConfig:
+    """Apply ``SECTION.FIELD=VALUE`` changes, such as ``model.dim=128`` or ``augment.speeds=0.9,1.0,1.1``.
+
+    They are checked together, so their order does not matter; of two for one field the last counts.
+
+    Args:
+        config: what is changed.
+        changes: as they are written behind ``--set``.
+        source: where they stand, for messages.
+
+    Raises:
+        TrainError: an unknown field, or a value of the wrong kind or out of range.
+    """
+    sections = read_changes(config, changes, source)
     model = sections.pop("model", {})
     try:
         parts = {section: replace(getattr(config, section), **values) for section, values in sections.items()}
