@@ -98,6 +98,13 @@ def test_many_damaged_files(kind: str, count: int, tmp_path: Path) -> None:
     passes(kind, count, tmp_path, first=1_000)
 
 
+def test_memory_is_that_of_the_worker_alone(tmp_path: Path) -> None:
+    """A test run that holds more than the limit must not hide what the worker takes."""
+    ballast = bytearray(os.urandom(4096)) * (400 * 1024**2 // 4096)
+    assert [number for number, _ in run("self-test memory", 10, 3, tmp_path).failures] == [11]
+    assert len(ballast) == 400 * 1024**2
+
+
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
