@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stream_ser.cli._sets import sines
+from stream_ser.cli._sets import mixtures, sines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +28,7 @@ def data(ctx: click.Context) -> None:
 
 
 data.add_command(sines)
+data.add_command(mixtures)
 
 
 @data.command()

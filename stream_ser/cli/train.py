@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -15,7 +15,21 @@ if TYPE_CHECKING:
     from stream_ser.train.selection import LabelSet, SplitKind
 
 
-@click.command()
+class TrainCommand(click.Command):
+    """``stream-ser train NETWORK``; ``separator`` is trained on other data, by options of its own."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Hand over to the command of separators where its name comes first."""
+        if args[:1] == ["separator"]:
+            from stream_ser.cli._separator import separator
+
+            return separator.make_context(f"{info_name} separator", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command(cls=TrainCommand)
 @click.argument("network", type=click.Choice(list(NETWORKS)))
 @corpora_options
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder, such as runs/first.")
@@ -88,6 +102,8 @@ def train(
       stream-ser train septr --data esc-50=/data/esc-50 --split folds --fold all --out runs/esc-50
       stream-ser train septr --data folder=voices --split random --init runs/first --out runs/mine
       torchrun --nproc-per-node 2 -m stream_ser train septr --data crema-d=/data/crema-d --out runs/two
+
+    Networks that separate mixtures have options of their own: see 'stream-ser train separator --help'.
     """  # noqa: D301 - click wants the backspace itself
     from dataclasses import replace
 

@@ -1,1 +1,1 @@
-"""Separation: sinusoids and mixtures of voices, metrics, training. Making and reading sets needs no torch."""
+"""Separation: sinusoids and mixtures of voices, metrics, training. Sinusoids and pictures need no torch."""
