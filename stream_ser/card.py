@@ -58,18 +58,19 @@ def _checked(kind: type[Part], values: dict[str, Any]) -> Part:
         value = values.get(field_.name, field_.default)
         if isinstance(field_.default, str):
             if not isinstance(value, str):
-                raise TypeError(f"{field_.name} is {_shown(value)}, expected a word")
+                raise TypeError(f"{field_.name} is {shown(value)}, expected a word")
             continue
         wanted = int if isinstance(field_.default, int) else (int, float)
         if isinstance(value, bool) or not isinstance(value, wanted) or not _is_finite(value):
-            raise TypeError(f"{field_.name} is {_shown(value)}, expected a {'whole ' if wanted is int else ''}number")
+            raise TypeError(f"{field_.name} is {shown(value)}, expected a {'whole ' if wanted is int else ''}number")
         least, most = _RANGES.get(field_.name, (value, value))
         if not least <= value <= most:
-            raise ValueError(f"{field_.name} is {_shown(value)}, expected {least:g} to {most:g}")
+            raise ValueError(f"{field_.name} is {shown(value)}, expected {least:g} to {most:g}")
     return kind(**values)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value from a card, fit for a message."""
     return printable(repr(value), 80)
 
 
@@ -81,11 +82,11 @@ def _is_finite(value: float) -> bool:
 def _numbers(name: str, values: list[Any]) -> tuple[float, ...]:
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{name} holds {_shown(value)}, expected numbers")
+            raise TypeError(f"{name} holds {shown(value)}, expected numbers")
     return tuple(float(value) if _is_finite(value) else math.nan for value in values)
 
 
-def _check_texts(value: Any, where: str) -> None:
+def check_texts(value: Any, where: str) -> None:
     """Refuse control characters in all that people are shown: a card does not drive a terminal.
 
     Raises:
@@ -93,14 +94,14 @@ def _check_texts(value: Any, where: str) -> None:
     """
     if isinstance(value, str):
         if not value.replace("\n", " ").isprintable():
-            raise ValueError(f"{where} holds control characters: {_shown(value)}")
+            raise ValueError(f"{where} holds control characters: {shown(value)}")
     elif isinstance(value, dict):
         for key, inner in value.items():
-            _check_texts(key, where)
-            _check_texts(inner, where)
+            check_texts(key, where)
+            check_texts(inner, where)
     elif isinstance(value, list | tuple):
         for inner in value:
-            _check_texts(inner, where)
+            check_texts(inner, where)
 
 
 #: What JSON must give for the fields that are not parts of their own.
@@ -150,7 +151,7 @@ class Card:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ModelError(f"card: kind {_shown(self.kind)} is not one of {', '.join(KINDS)}; update stream-ser")
+            raise ModelError(f"card: kind {shown(self.kind)} is not one of {', '.join(KINDS)}; update stream-ser")
         self._check_names()
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != self.features.n_mels or not all(map(math.isfinite, values)):
@@ -172,7 +173,7 @@ class Card:
 
     def _check_names(self) -> None:
         if len(self.name) > MAX_LABEL_LENGTH or not self.name.isprintable():
-            raise ModelError(f"card: name {_shown(self.name)} is not up to {MAX_LABEL_LENGTH} printable characters")
+            raise ModelError(f"card: name {shown(self.name)} is not up to {MAX_LABEL_LENGTH} printable characters")
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise ModelError("card: needs two or more different labels")
         if len(self.labels) > MAX_LABELS:
@@ -180,7 +181,7 @@ class Card:
         for label in self.labels:
             if not label.strip() or len(label) > MAX_LABEL_LENGTH or not label.isprintable():
                 raise ModelError(
-                    f"card: label {_shown(label)} is not 1 to {MAX_LABEL_LENGTH} printable characters; export the "
+                    f"card: label {shown(label)} is not 1 to {MAX_LABEL_LENGTH} printable characters; export the "
                     "model with other labels"
                 )
 
@@ -207,12 +208,16 @@ class Card:
             raise ModelError(f"card: not valid JSON ({error}); export the model again") from None
         if not isinstance(content, dict):
             raise ModelError("card: not a JSON object; export the model again")
+        if content.get("kind") == "separator":
+            raise ModelError(
+                "card: kind 'separator' is a network that separates sources, expected one that recognises emotion"
+            )
         schema = content.get("schema")
         if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:
-            raise ModelError(f"card: schema is {_shown(schema)}, expected a whole number from 1 on")
+            raise ModelError(f"card: schema is {shown(schema)}, expected a whole number from 1 on")
         if schema > SCHEMA_VERSION:
             raise ModelError(
-                f"card: schema {_shown(schema)} is newer than {SCHEMA_VERSION}, the newest that this stream-ser "
+                f"card: schema {shown(schema)} is newer than {SCHEMA_VERSION}, the newest that this stream-ser "
                 "reads; update stream-ser or export the model with this version"
             )
         try:
@@ -220,15 +225,15 @@ class Card:
                 if name in content and (
                     not isinstance(content[name], wanted) or (wanted is int and isinstance(content[name], bool))
                 ):
-                    raise TypeError(f"{name} is {_shown(content[name])}, expected {wanted.__name__}")
+                    raise TypeError(f"{name} is {shown(content[name])}, expected {wanted.__name__}")
             for name in ("name", "licence", "training", "results"):
-                _check_texts(content.get(name), name)
+                check_texts(content.get(name), name)
             if strange := [label for label in content["labels"] if not isinstance(label, str)]:
-                raise TypeError(f"labels holds {_shown(strange[0])}, expected words")
+                raise TypeError(f"labels holds {shown(strange[0])}, expected words")
             features = dict(content.pop("features"))
             feature_kind = features.pop("kind", None)
             if feature_kind != "log-mel":
-                raise ModelError(f"card: feature kind {_shown(feature_kind)} is not supported, expected 'log-mel'")
+                raise ModelError(f"card: feature kind {shown(feature_kind)} is not supported, expected 'log-mel'")
             return cls(
                 features=_checked(FeatureConfig, features),
                 window=_checked(WindowConfig, content.pop("window")),

@@ -8,9 +8,11 @@ import click
 
 from stream_ser.models.registry import NETWORKS
 
+SEPARATOR = "separator"
+
 
 @click.command()
-@click.option("--model", "network", type=click.Choice(list(NETWORKS)), required=True, help="Network to export.")
+@click.option("--model", "network", type=click.Choice([*NETWORKS, SEPARATOR]), required=True, help="Network to export.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Checkpoint; default: the newest run under runs/.")
 @click.option("--out", type=click.Path(path_type=Path), help="ONNX file; default: beside the checkpoint.")
 @click.option(
@@ -21,7 +23,10 @@ from stream_ser.models.registry import NETWORKS
     help="Last epoch, or the best on the validation part (which then is no longer unseen).",
 )
 def export(network: str, checkpoint: Path | None, out: Path | None, weights: str) -> None:
-    """Write one self-contained ONNX file with its card, proven against torch on real windows."""
+    """Write one self-contained ONNX file with its card, proven against torch on real audio."""
+    if network == SEPARATOR:
+        _separator(checkpoint, out)
+        return
     from stream_ser.errors import TrainError
     from stream_ser.export.to_onnx import export_checkpoint, newest_checkpoint
     from stream_ser.train.checkpoint import read_checkpoint
@@ -37,4 +42,20 @@ def export(network: str, checkpoint: Path | None, out: Path | None, weights: str
     click.echo(
         f"{exported.path}: {exported.card.parameters:,} parameters, {size_mb:.1f} MB; largest difference from torch "
         f"{exported.difference:.2e} over {exported.windows} {exported.source}"
+    )
+
+
+def _separator(checkpoint: Path | None, out: Path | None) -> None:
+    """The same for a network that separates sources."""
+    from stream_ser.export.separator import export_separator, newest_checkpoint
+
+    if checkpoint is None:
+        checkpoint = newest_checkpoint()
+        click.echo(f"newest separator: {checkpoint}", err=True)
+    exported = export_separator(checkpoint, out or checkpoint.parent / f"{SEPARATOR}.onnx")
+    card = exported.card
+    click.echo(
+        f"{exported.path}: {card.parameters:,} parameters, {exported.path.stat().st_size / 1e6:.1f} MB, latency "
+        f"{1000 * card.window / card.sample_rate:g} ms, RTF {exported.rtf:.3f} in one thread; largest difference from "
+        f"torch {exported.offline:.2e} offline, {exported.streaming:.2e} streamed, over {exported.seconds:.1f} s"
     )

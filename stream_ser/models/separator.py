@@ -219,8 +219,8 @@ class Separator(nn.Module):
         ratio = c.window // hop
         joined = torch.cat([state.history, x], dim=1)
         blocks = joined.unflatten(1, (-1, hop))
-        count = blocks.shape[1] - (ratio - 1)
-        frames = torch.cat([blocks[:, k : k + count] for k in range(ratio)], dim=2)
+        # Ends are counted from the end: a traced export keeps no other length than constants.
+        frames = torch.cat([blocks[:, k : k - ratio + 1 or None] for k in range(ratio)], dim=2)
         masked, features = self.basis.encode(frames)
         out, hidden, cell = self.body(self.norm(features), state.hidden, state.cell)
         masks = self.head(out).unflatten(-1, (c.sources, c.width))
@@ -229,7 +229,7 @@ class Separator(nn.Module):
         # Block k of frame i belongs to the output block i + k.
         padded = [functional.pad(parts[..., k, :], (0, 0, k, ratio - 1 - k)) for k in range(ratio)]
         summed = torch.stack(padded).sum(0).flatten(2)
-        summed = summed + functional.pad(state.tail, (0, x.shape[1]))
+        summed = torch.cat([summed[..., : c.delay] + state.tail, summed[..., c.delay :]], dim=-1)
         y, tail = summed[..., : -c.delay], summed[..., -c.delay :]
         return y, State(joined[:, -c.delay :], hidden, cell, tail)
 
