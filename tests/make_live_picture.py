@@ -20,7 +20,7 @@ from stream_ser.sinks.live_state import LiveState
 from stream_ser.sources import FileSource
 
 WIDTH, HEIGHT = 100, 26
-SECONDS = 26.5
+SECONDS = 33.0
 
 
 def main() -> None:
