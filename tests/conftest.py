@@ -114,6 +114,20 @@ def tiny_crema_d(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_crema_d(tmp_path_factory.mktemp("corpus") / "crema-d")
 
 
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """``call(*arguments)`` runs a command line as a shell would; gives exit code, standard output, standard error."""
+    from stream_ser import cli
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def crema_d() -> Path:
     """The real corpus, where it lies next to the clone."""

@@ -11,26 +11,13 @@ import pytest
 from conftest import LABELS
 from generate import voice, write_wav
 
-from stream_ser import cli, engine
+from stream_ser import engine
 from stream_ser.audio import read_blocks
 from stream_ser.cli.evaluate import speakers
 from stream_ser.errors import AudioError, DataError
 from stream_ser.pipeline import Recognizer
 from stream_ser.train import corpora
 from stream_ser.train.evaluate import clips_of, evaluate
-
-
-@pytest.fixture
-def call(capsys):
-    """Run a command line; gives exit code, standard output, standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

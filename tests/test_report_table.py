@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from stream_ser import cli
 from stream_ser.cli.report import SORTS
 from stream_ser.errors import TrainError
 from stream_ser.train import runs
@@ -81,17 +80,6 @@ def folder(tmp_path: Path) -> Path:
     write_series(root / "ravdess", (0.5, 0.6, 0.7))
     write_run(root / "begun", 0.5, history=[], finished=False)
     return root
-
-
-@pytest.fixture
-def call(capsys):
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def test_rows_of_runs_and_series(folder: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from generate import voice, write_crema_d, write_wav
 
-from stream_ser import cli, engine
+from stream_ser import engine
 from stream_ser.config import DEFAULT_VAD, DeciderConfig
 from stream_ser.errors import DataError
 from stream_ser.events import SILENCE
@@ -199,19 +199,6 @@ def test_an_unknown_label_is_refused(one, tiny_onnx) -> None:
     loaded = engine.load(tiny_onnx("few.onnx", labels=("anger", "sad")), "cpu")
     with pytest.raises(DataError, match="is not one of the model's"):
         evaluate_streams(loaded, [one], vad=DEFAULT_VAD)
-
-
-@pytest.fixture
-def call(capsys):
-    """Run a command line; gives exit code, standard output, standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def test_the_command(call, tmp_path, tiny_onnx) -> None:

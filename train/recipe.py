@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from stream_ser.config import FeatureConfig, WindowConfig
 from stream_ser.errors import TrainError
@@ -13,6 +13,9 @@ from stream_ser.models import registry
 from stream_ser.models.base import NetworkConfig
 
 from .augment import AugmentConfig
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Precision = Literal["bf16", "fp16", "fp32"]
 Optimizer = Literal["adamw", "adam"]
@@ -114,6 +117,17 @@ class TrainConfig:
                 raise TrainError(f"{name} must not be negative")
 
 
+def plain(config: DataclassInstance) -> dict[str, Any]:
+    """A configuration in plain types for JSON; tuples become lists."""
+    content: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return content
+
+
+def tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """Fields as they come from JSON, with lists as the tuples that they were."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Everything that decides a run's result; written to ``config.json`` and into each checkpoint.
@@ -144,8 +158,7 @@ class RunConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types for JSON; tuples become lists."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
+        return plain(self)
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> RunConfig:
@@ -154,10 +167,6 @@ class RunConfig:
         Raises:
             TrainError: unknown network, unknown or missing fields.
         """
-
-        def tuples(values: dict[str, Any]) -> dict[str, Any]:
-            return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-
         try:
             network = content.get("network", "septr")  # the only one there was before the field
             return cls(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from stream_ser.errors import TrainError
 from stream_ser.models import separator
 from stream_ser.models.separator import LSTMMaskConfig, LSTMTasNetConfig, SeparatorConfig, frame_sizes
 from stream_ser.train.presets import read_changes
-from stream_ser.train.recipe import Optimizer, TrainConfig
+from stream_ser.train.recipe import Optimizer, TrainConfig, plain, tuples
 
 Objective = Literal["l1", "si-snr", "snr"]
 Schedule = Literal["cosine", "constant"]
@@ -159,8 +158,8 @@ class SeparationConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types for JSON; tuples become lists."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
+        content: dict[str, Any] = plain(self)
+        return content
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> SeparationConfig:
@@ -169,10 +168,6 @@ class SeparationConfig:
         Raises:
             TrainError: unknown network, unknown or missing fields.
         """
-
-        def tuples(values: dict[str, Any]) -> dict[str, Any]:
-            return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-
         try:
             return cls(
                 separator.kind_of(content["network"]).config(**tuples(content["model"])),
