@@ -39,20 +39,33 @@ def current_commit() -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
+def load_as_data(path: Path, command: str) -> Any:
+    """What ``torch.save`` wrote, never run as code (``weights_only``).
+
+    Args:
+        path: of the file.
+        command: that makes one, for the message.
+
+    Raises:
+        TrainError: missing or unreadable.
+    """
+    if not path.is_file():
+        raise TrainError(f"{path}: no such checkpoint; train one with '{command}' first")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - torch raises many kinds for a broken file
+        # The rest of torch's message advises to load it as code.
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise TrainError(f"{path}: not a readable checkpoint ({type(error).__name__}: {reason})") from None
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint as data, never as code (``weights_only``).
 
     Raises:
         TrainError: missing, unreadable, or not one of ours.
     """
-    if not path.is_file():
-        raise TrainError(f"{path}: no such checkpoint; train one with 'stream-ser train' first")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch raises many kinds for a broken file
-        # The rest of torch's message advises to load it as code.
-        reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise TrainError(f"{path}: not a readable checkpoint ({type(error).__name__}: {reason})") from None
+    state = load_as_data(path, "stream-ser train")
     if not isinstance(state, dict) or state.get("format") != 1 or "average" not in state:
         raise TrainError(f"{path}: not a checkpoint of stream-ser; train one with 'stream-ser train'")
     for name, kind in _KINDS.items():

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from stream_ser.errors import TrainError
 from stream_ser.models import separator
 from stream_ser.models.separator import Separator
-from stream_ser.train.checkpoint import current_commit
+from stream_ser.train.checkpoint import current_commit, load_as_data
 from stream_ser.train.files import write_atomically
 from stream_ser.train.optim import Schedule, ema_with_warmup, make_optimizer
 
@@ -322,13 +322,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         TrainError: missing, unreadable, or not a separator's.
     """
-    if not path.is_file():
-        raise TrainError(f"{path}: no such checkpoint; train one with 'stream-ser train separator' first")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch raises many kinds for a broken file
-        reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise TrainError(f"{path}: not a readable checkpoint ({type(error).__name__}: {reason})") from None
+    state: Any = load_as_data(path, "stream-ser train separator")
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise TrainError(f"{path}: not a separator's checkpoint; train one with 'stream-ser train separator'")
     for name, kind in _KINDS:
