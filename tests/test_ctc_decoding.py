@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
+from stream_ser.ctc.lm import units  # noqa: E402
+from stream_ser.ctc.ngram import UNKNOWN  # noqa: E402
 from stream_ser.train.ctc import (  # noqa: E402
     ENGLISH,
     Fusion,
@@ -23,8 +25,6 @@ from stream_ser.train.ctc import (  # noqa: E402
     error_rates,
     greedy,
 )
-from stream_ser.train.ctc.lm import units  # noqa: E402
-from stream_ser.train.ctc.ngram import UNKNOWN  # noqa: E402
 
 
 def log_probs(frames: int, classes: int, seed: int = 0, scale: float = 2.0) -> np.ndarray:

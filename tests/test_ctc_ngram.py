@@ -8,11 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("torch")
-
+from stream_ser.ctc import NgramModel
+from stream_ser.ctc.ngram import END, START, UNKNOWN
 from stream_ser.errors import DataError
-from stream_ser.train.ctc import NgramModel
-from stream_ser.train.ctc.ngram import END, START, UNKNOWN
 
 TEXTS = [text.split() for text in ("THE DOG SAT", "THE DOG RAN", "A CAT SAT ON THE DOG", "THE", "THE DOG SAT")]
 

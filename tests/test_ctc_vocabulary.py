@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 
+from stream_ser.ctc import ENGLISH, Vocabulary, lm, vocabulary
 from stream_ser.errors import DataError
-from stream_ser.train.ctc import ENGLISH, Vocabulary, brute, lm, vocabulary
+from stream_ser.train.ctc import brute
 
 
 @pytest.mark.parametrize(

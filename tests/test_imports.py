@@ -28,6 +28,7 @@ RUNTIME = (
     | STAGES
     | {
         "normalize",
+        "ctc",
         "wav",
         "sndfile",
         "audio",
@@ -53,6 +54,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "doctor": BASE | {"cuda", "vad", "world"},
     "onnxfile": BASE,
     "normalize": BASE,
+    "ctc": BASE,
     "wav": BASE,
     "sndfile": BASE | {"wav"},
     "audio": BASE | {"sndfile", "wav"},

@@ -1,16 +1,27 @@
 """Connectionist temporal classification: loss, alignment, decoding, and the text they are about.
 
-Loss and checks are made of torch; all else of numpy alone, and takes arrays as well as tensors.
+Loss and checks are made of torch; all else is that of ``stream_ser.ctc``, and takes tensors as well as arrays.
 """
 
-from .alignment import Alignment, Word, ctc_alignment, words
-from .beam import Hypothesis, Scorer, beam_search
-from .greedy import GreedyDecoder, Token, greedy
-from .lm import Fusion
+from stream_ser.ctc import (
+    ENGLISH,
+    Alignment,
+    Fusion,
+    GreedyDecoder,
+    Hypothesis,
+    NgramModel,
+    Scorer,
+    Token,
+    Vocabulary,
+    Word,
+    beam_search,
+    ctc_alignment,
+    greedy,
+    words,
+)
+
 from .loss import ctc_loss, ctc_loss_autograd
-from .ngram import NgramModel
 from .rates import ErrorRates, error_rates
-from .vocabulary import ENGLISH, Vocabulary
 
 __all__ = [
     "ENGLISH",

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from .batch import as_array
+from stream_ser.ctc.batch import as_array
 
 Labelling = tuple[int, ...]
 Path = tuple[int, ...]

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .batch import arrange
+from stream_ser.ctc.batch import arrange
+
 from .brute import labellings
 from .loss import ctc_loss, ctc_loss_autograd
 

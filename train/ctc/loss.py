@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from .batch import Batch, arrange
+from stream_ser.ctc.batch import Batch, arrange
 
 Reduction = Literal["none", "mean", "sum"]
 

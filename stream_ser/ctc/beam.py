@@ -15,13 +15,13 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from .batch import as_array
+from stream_ser.ctc.batch import as_array
 
 _NEVER = -math.inf
 
 
 class Scorer(Protocol):
-    """What a beam search adds for the text itself, such as :class:`~stream_ser.train.ctc.lm.Fusion`."""
+    """What a beam search adds for the text itself, such as :class:`~stream_ser.ctc.lm.Fusion`."""
 
     def start(self) -> Any:
         """State of the empty text."""

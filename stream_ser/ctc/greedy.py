@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .batch import arrange, as_array
+from stream_ser.ctc.batch import arrange, as_array
 
 
 @dataclass(frozen=True)

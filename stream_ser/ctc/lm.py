@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from .ngram import END, UNKNOWN, NgramModel, State
-from .vocabulary import SPACE, Vocabulary
+from stream_ser.ctc.ngram import END, UNKNOWN, NgramModel, State
+from stream_ser.ctc.vocabulary import SPACE, Vocabulary
 
 Unit = Literal["word", "character"]
 #: How a model of characters writes the space.

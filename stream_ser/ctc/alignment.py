@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_ser.ctc.batch import Batch, arrange, as_array
+from stream_ser.ctc.vocabulary import Vocabulary
 from stream_ser.errors import DataError
-
-from .batch import Batch, arrange, as_array
-from .vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
