@@ -130,6 +130,26 @@ def test_csv_has_one_header_and_a_row_a_decision_over_several_streams():
     assert rows[3]["file"] == "two.wav"
 
 
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        *(
+            (formula, f"'{formula}")
+            for formula in ("=cmd|' /C calc'!A0.wav", "+1.wav", "-2+3.wav", "@SUM(1).wav", "-#x")
+        ),
+        *((kept, kept) for kept in ("-", "-#2", "a=b.wav", "C:\\calls\\a.wav", "Gespräch\u202f1\u3000通話.wav", "")),
+        ("\t=1.wav", "\\t=1.wav"),
+        ("a\r\nb\x1b[2J\x9b\u2028.wav", "a\\r\\nb\\x1b[2J\\x9b\\u2028.wav"),
+    ],
+)
+def test_no_name_is_a_formula_or_a_second_line_of_csv(name, written):
+    out = io.StringIO(newline="")
+    feed(Csv(out), [Decision(0, 16_000, name or "x", 0.5)], info=StreamInfo(name, "m", LABELS, 16_000))
+    assert len(out.getvalue().splitlines()) == 2
+    (row,) = csv.DictReader(io.StringIO(out.getvalue()))
+    assert (row["file"], row["label"]) == (written, written or "x")
+
+
 # the table
 
 

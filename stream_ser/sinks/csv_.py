@@ -1,13 +1,17 @@
-"""CSV: a header and one row a decision, for spreadsheets and notebooks."""
+"""CSV: a header and one row a decision, for spreadsheets and notebooks. A row is one line, whatever the names."""
 
 from __future__ import annotations
 
 import csv
+import re
 from typing import TextIO
 
 from stream_ser.events import Decision, Event, StreamInfo, Summary
 
 COLUMNS = ("file", "start_s", "end_s", "label", "confidence")
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+#: What a spreadsheet takes for a formula; ``-``, ``-#1`` are standard input and its first channel.
+_FORMULA = re.compile(r"[=+@]|-(?!$|#\d+$)")
 
 
 class Csv:
@@ -39,10 +43,10 @@ class Csv:
         rate = self._info.sample_rate
         self._rows.writerow(
             (
-                self._info.name,
+                cell(self._info.name),
                 f"{event.start / rate:.4f}",
                 f"{event.end / rate:.4f}",
-                event.label,
+                cell(event.label),
                 f"{event.confidence:.4f}",
             )
         )
@@ -59,3 +63,17 @@ class Csv:
         if not self._begun:
             self._begun = True
             self._rows.writerow(COLUMNS)
+
+
+def cell(text: str) -> str:
+    r"""A name as a cell that neither runs as a formula in a spreadsheet nor drives a terminal.
+
+    Reference: OWASP, CSV Injection: an apostrophe makes text of what begins like a formula. JSON lines hold every name
+    as it is.
+
+    Example:
+        >>> cell("=1+1.wav"), cell("two\nlines.wav"), cell("-"), cell("Müller, 1.wav")
+        ("'=1+1.wav", 'two\\nlines.wav', '-', 'Müller, 1.wav')
+    """
+    text = _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return f"'{text}" if _FORMULA.match(text) else text
