@@ -18,7 +18,8 @@ Region = tuple[int, int]
 _PURPOSE = b"gap "
 _CUE = struct.Struct("<II4sIII")
 _LENGTH = struct.Struct("<II4sHHHH")
-#: More than this is no list of gaps: a hundred thousand of them fit.
+#: So many are kept, the first ones, and so large are their lists at most.
+MAX_REGIONS = 100_000
 _LIMIT_BYTES = 8 * 1024**2
 
 
@@ -31,18 +32,19 @@ def append_regions(stream: BinaryIO, regions: Sequence[Region]) -> None:
 
     Args:
         stream: open for writing, seekable; the WAV ends where it ends.
-        regions: in order.
+        regions: in order; no more than :data:`MAX_REGIONS` are kept.
     """
+    regions = regions[:MAX_REGIONS]
     if not regions:
         return
-    cues = struct.pack("<I", len(regions))
-    lengths = labels = b""
+    cues = [struct.pack("<I", len(regions))]
+    lengths, labels = [b"adtl"], []
     for number, (start, length) in enumerate(regions, 1):
-        cues += _CUE.pack(number, start, b"data", 0, 0, start)
-        lengths += _chunk(b"ltxt", _LENGTH.pack(number, length, _PURPOSE, 0, 0, 0, 0))
-        labels += _chunk(b"labl", struct.pack("<I", number) + b"%d samples lost\0" % length)
+        cues.append(_CUE.pack(number, start, b"data", 0, 0, start))
+        lengths.append(_chunk(b"ltxt", _LENGTH.pack(number, length, _PURPOSE, 0, 0, 0, 0)))
+        labels.append(_chunk(b"labl", struct.pack("<I", number) + b"%d samples lost\0" % length))
     stream.seek(0, os.SEEK_END)
-    stream.write(_chunk(b"cue ", cues) + _chunk(b"LIST", b"adtl" + lengths + labels))
+    stream.write(_chunk(b"cue ", b"".join(cues)) + _chunk(b"LIST", b"".join(lengths + labels)))
     size = stream.tell() - 8
     stream.seek(4)
     stream.write(struct.pack("<I", size))

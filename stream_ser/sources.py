@@ -7,10 +7,10 @@ Every source is a context manager and an iterable of :class:`~stream_ser.events.
 from __future__ import annotations
 
 import os
+import struct
 import sys
 import threading
 import time
-import wave
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,11 +25,14 @@ from stream_ser.audio import AudioFile, Resampler
 from stream_ser.config import SAMPLE_RATE_HZ
 from stream_ser.errors import AudioError, OutputError
 from stream_ser.events import Block
-from stream_ser.regions import Region, append_regions, read_regions
+from stream_ser.regions import MAX_REGIONS, Region, append_regions, read_regions
 from stream_ser.wav import RawFormat
 
-_WAV_LIMIT_BYTES = 2**32 - 4096
-_UNKNOWN_FRAMES = 0x7FFF_F000 // 2
+#: Of samples: the header, and the list of gaps behind them, fit into the rest.
+_WAV_LIMIT_BYTES = 2**32 - 2**24
+_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
+#: "To the end": what a header says until its recording is complete, and for ever if that was cut short.
+_UNKNOWN_BYTES = 0x7FFF_F000
 
 
 class Source(Protocol):
@@ -180,8 +183,10 @@ class FileSource(Closing):
             self._audio = AudioFile(sys.stdin.buffer, sample_rate, block_samples, raw, "standard input", channel)
         else:
             self._audio = AudioFile(path, sample_rate, block_samples, raw, channel=channel)
-            if raw is None:
-                self._gaps = read_regions(path)
+            if raw is None and self._audio.duration_s is not None:
+                end = round(self._audio.duration_s * self._audio.source_rate)
+                # As far as there is audio, whatever a damaged file says.
+                self._gaps = [(start, min(length, end - start)) for start, length in read_regions(path) if start < end]
         self.duration_s = self._audio.duration_s
 
     @property
@@ -237,15 +242,22 @@ class WavRecorder(Closing):
         self.samples = 0
         self._gaps: list[Region] = []
         try:
-            self._stream = self.path.open("wb" if force else "xb")
+            # Without a buffer: it would be as large as the file system likes it, and lost with a kill.
+            self._stream = self.path.open("wb" if force else "xb", buffering=0)
         except FileExistsError:
             raise OutputError(f"{self.path} exists already; choose another name or overwrite it explicitly") from None
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror}; choose another place") from error
-        self._wav = wave.open(self._stream, "wb")  # noqa: SIM115 - closed by close()
-        # Until close() mends it the header says "to the end", so that
-        # a recording that a crash cut short can be read.
-        self._wav.setparams((1, 2, sample_rate, _UNKNOWN_FRAMES, "NONE", "not compressed"))
+        self._sample_rate = sample_rate
+        try:
+            self._put(self._header(_UNKNOWN_BYTES))
+        except OutputError:
+            self._stream.close()
+            raise
+
+    def _header(self, size: int) -> bytes:
+        rate = self._sample_rate
+        return _HEADER.pack(b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", size)
 
     def write(self, block: Block) -> None:
         """Append a block, after the zeros for what was lost before it.
@@ -254,7 +266,7 @@ class WavRecorder(Closing):
             OutputError: the disk is full, or the recording reaches WAV's 4 GiB.
         """
         lost = block.lost
-        if lost:
+        if lost and len(self._gaps) < MAX_REGIONS:
             self._gaps.append((self.samples, lost))
         while lost > 0:
             zeros = np.zeros(min(lost, SAMPLE_RATE_HZ), np.float32)
@@ -266,11 +278,14 @@ class WavRecorder(Closing):
         self.samples += len(samples)
         if 2 * self.samples > _WAV_LIMIT_BYTES:
             raise OutputError(f"{self.path} has reached 4 GiB, the most a WAV can hold; record in parts")
-        pcm = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2")
+        self._put(np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2").tobytes())
+
+    def _put(self, data: bytes) -> None:
         try:
-            self._wav.writeframesraw(pcm.tobytes())
+            while data:  # a disk that is nearly full takes a part
+                data = data[self._stream.write(data) :]
         except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {error.strerror}; free some space") from error
+            raise self._full(error) from error
 
     def close(self) -> None:
         """Complete the header and close the file.
@@ -282,10 +297,17 @@ class WavRecorder(Closing):
             return
         try:
             try:
-                self._wav.close()
                 if self._stream.seekable():
+                    # By the file, not by what was meant to be there: the disk may have been full.
+                    data_bytes = (self._stream.seek(0, os.SEEK_END) - _HEADER.size) // 2 * 2
+                    self._stream.truncate(_HEADER.size + data_bytes)
+                    self._stream.seek(0)
+                    self._stream.write(self._header(data_bytes))
                     append_regions(self._stream, self._gaps)
             finally:
                 self._stream.close()
         except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {error.strerror}; free some space") from error
+            raise self._full(error) from error
+
+    def _full(self, error: OSError) -> OutputError:
+        return OutputError(f"cannot write {self.path}: {error.strerror}; free some space")

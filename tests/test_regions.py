@@ -1,9 +1,12 @@
 """Gaps inside a WAV."""
 
+import errno
 import io
 import itertools
+import os
 import struct
 import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stream_ser.audio import read_blocks
+from stream_ser.errors import OutputError
 from stream_ser.events import Block
-from stream_ser.regions import append_regions, read_regions
+from stream_ser.regions import MAX_REGIONS, append_regions, read_regions
 from stream_ser.sources import FileSource, WavRecorder
 
 
@@ -73,3 +77,97 @@ def test_a_recording_gives_its_gaps_back(tmp_path):
         blocks = list(source)
     starts = np.cumsum([0, *(len(block.samples) for block in blocks)])
     assert [(start, b.gap) for start, b in zip(starts, blocks, strict=False) if b.gap] == [(16_000, 1_600), (17_920, 1)]
+
+
+def test_gaps_that_reach_behind_the_audio_are_cut_off(tmp_path):
+    """A damaged file said that four billion samples were lost in two seconds."""
+    stream = wav_bytes(32_000)
+    append_regions(stream, [(100, 2**32 - 1), (2**32 - 1, 7)])
+    path = tmp_path / "a.wav"
+    path.write_bytes(stream.getvalue())
+    with FileSource(path) as source:
+        assert [block.gap for block in source if block.gap] == [32_000 - 100]
+
+
+def test_more_gaps_than_a_recording_can_list():
+    """They were written one by one to the end of the last list, which took minutes, and none of them was read."""
+    stream = wav_bytes()
+    regions = [(2 * number, 1) for number in range(MAX_REGIONS + 3)]
+    append_regions(stream, regions)
+    assert list(_found(stream)) == regions[:MAX_REGIONS]
+
+
+def _found(stream):
+    from stream_ser import regions
+
+    stream.seek(12)
+    return regions._ordered(stream)
+
+
+# what a recording leaves on the disk
+
+
+def test_nothing_of_a_recording_waits_in_a_buffer(tmp_path):
+    """kill -9 loses what a buffer holds, and some file systems ask for one of a megabyte: half a minute."""
+    path = tmp_path / "take.wav"
+    with WavRecorder(path, 16_000) as recorder:
+        for count in range(1, 4):
+            recorder.write(Block(np.full(100, 0.25, np.float32), lost=20))
+            assert path.stat().st_size == 44 + 2 * 120 * count
+            with FileSource(path) as source:
+                assert sum(len(block.samples) for block in source) == 120 * count
+
+
+class Full:
+    """A file on a disk that is full after so many bytes."""
+
+    def __init__(self, stream, room):
+        self._stream, self._room = stream, room
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, data):
+        here = self._stream.tell()
+        room = self._room - here
+        if room <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self._stream.write(data[:room])
+
+
+@pytest.mark.parametrize("room", [44, 45, 400, 683, 684])
+def test_a_recording_on_a_full_disk_is_a_whole_wav(room, tmp_path):
+    """wave complained from its destructor, and its header announced what was never written."""
+    path = tmp_path / "take.wav"
+    recorder = WavRecorder(path, 16_000)
+    recorder._stream = Full(recorder._stream, room)
+    with pytest.raises(OutputError, match="No space left on device; free some space"):
+        for _ in range(10):
+            recorder.write(Block(np.full(320, 0.25, np.float32)))
+    recorder.close()
+    recorder.close()
+    with wave.open(str(path)) as wav:
+        assert wav.getnframes() == (room - 44) // 2
+        assert wav.readframes(9_999) == b"\0\x20" * ((room - 44) // 2)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_recording_that_cannot_even_begin_is_one_line():
+    with pytest.raises(OutputError, match="cannot write /dev/full: No space left"):
+        WavRecorder("/dev/full", 16_000, force=True)
+
+
+def test_a_recording_as_long_as_a_wav_can_be_is_completed(tmp_path, monkeypatch):
+    """37 hours at 16 kHz: where the list of gaps came after the last possible sample, its size made struct fail."""
+    from stream_ser import sources
+
+    assert sources._WAV_LIMIT_BYTES + 44 + 92 * MAX_REGIONS < 2**32
+    monkeypatch.setattr(sources, "_WAV_LIMIT_BYTES", 1_000)
+    path = tmp_path / "take.wav"
+    with WavRecorder(path, 16_000) as recorder:
+        recorder.write(Block(np.zeros(320, np.float32), lost=100))
+        with pytest.raises(OutputError, match="4 GiB"):
+            recorder.write(Block(np.zeros(320, np.float32), lost=100))
+    assert read_regions(path)[0] == (0, 100)
+    with FileSource(path) as source:
+        assert sum(len(block.samples) for block in source) <= 500
