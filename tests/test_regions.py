@@ -141,9 +141,10 @@ def test_a_recording_on_a_full_disk_is_a_whole_wav(room, tmp_path):
     path = tmp_path / "take.wav"
     recorder = WavRecorder(path, 16_000)
     recorder._stream = Full(recorder._stream, room)
+    if room == 684:
+        recorder.write(Block(np.full(320, 0.25, np.float32)))
     with pytest.raises(OutputError, match="No space left on device; free some space"):
-        for _ in range(10):
-            recorder.write(Block(np.full(320, 0.25, np.float32)))
+        recorder.write(Block(np.full(320, 0.25, np.float32)))
     recorder.close()
     recorder.close()
     with wave.open(str(path)) as wav:
