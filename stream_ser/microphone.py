@@ -16,17 +16,11 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_ser.config import SAMPLE_RATE_HZ
+from stream_ser import attach
+from stream_ser.attach import Channels
 from stream_ser.errors import DeviceError
 from stream_ser.events import Block, NoticeKind
-from stream_ser.portaudio import (
-    DeviceInfo,
-    find_device,
-    native_stderr_to_log,
-    portaudio,
-    quiet_native_stderr,
-    refresh_devices,
-)
+from stream_ser.portaudio import DeviceInfo, find_device, native_stderr_to_log, portaudio, quiet_native_stderr
 from stream_ser.watchdog import CaptureClock
 
 #: What to do when the consumer is late: ``drop-oldest``, lose audio, a gap; ``skip-hop``, hear all of it but leave out
@@ -63,20 +57,24 @@ Told = tuple[NoticeKind, str]
 
 
 class Microphone:
-    """An input device, mono, on the grid of 16-bit samples; see :class:`~stream_ser.sources.WavRecorder`.
+    """An input device on the grid of 16-bit samples; see :class:`~stream_ser.sources.WavRecorder`.
+
+    One stream, or with a choice of channels one a channel: blocks are then ``(time, channel)``, see
+    :mod:`stream_ser.streams`.
 
     Captures from ``with`` on. Iteration ends after ``duration_s``, or once what was captured before
     :meth:`close` is through; any thread may call that. The books balance, unless ``duration_s`` cut off the rest:
     samples given out + ``lost_samples`` = ``captured_samples`` + ``missing_samples``.
 
     A device that delivers less than time passes is watched over (:mod:`stream_ser.watchdog`): what is missing becomes
-    ``lost`` of the next block. One that is gone is looked for by its name, in longer and longer intervals; that makes
-    PortAudio start anew, which ends every other stream of the process.
+    ``lost`` of the next block. One that is gone is looked for by its name, in longer and longer intervals, see
+    :mod:`stream_ser.attach`.
 
     Args:
         device: index, name or part of a name; the system's default input if None.
         sample_rate: Hz; if None, 16 kHz where the device takes it, else the device's default.
-        channel: which of the device's channels, from 0; the mean of what is opened if None.
+        channel: one of the device's channels, from 0; the mean of what is opened if None; several, or ``each``, as
+            streams of their own.
         duration_s: seconds after which the iteration ends, exact to the sample.
         queue_seconds: audio that may wait for the consumer under ``drop-oldest``.
         block_seconds: audio in a block.
@@ -86,6 +84,7 @@ class Microphone:
 
     Attributes:
         name: the device's.
+        parts: what tells its streams apart, ``("#1", "#2")``; ``("",)`` for one.
         sample_rate: Hz, once opened.
         overflows: how often PortAudio said that audio was lost before it got here (it does not say how much).
         lost_samples: dropped because the consumer was late, or missing, as counted in the blocks so far.
@@ -100,7 +99,7 @@ class Microphone:
         self,
         device: int | str | None = None,
         sample_rate: int | None = None,
-        channel: int | None = None,
+        channel: Channels = None,
         duration_s: float | None = None,
         queue_seconds: float = 10.0,
         block_seconds: float = 0.02,
@@ -119,7 +118,9 @@ class Microphone:
         self.duration_s = duration_s
         self._channel = channel
         self._stall_s, self._overload, self._on_lost = stall_seconds, overload, on_lost
-        self.sample_rate, self._channels = self._settings(sample_rate)
+        self.sample_rate, self._channels = attach.settings(self.device, sample_rate, channel)
+        self._taken = taken = attach.selected(self.device, channel)
+        self.parts = tuple(f"#{number + 1}" for number in taken) if isinstance(taken, list) else ("",)
         self._block_frames = max(1, round(block_seconds * self.sample_rate))
         self._queue_blocks = max(1, math.ceil(queue_seconds * self.sample_rate / self._block_frames))
         #: What was captured; the number of a stream that ended; None once closed.
@@ -135,30 +136,6 @@ class Microphone:
         self._told_s: dict[str, float] = {}
         self._told_overflows = 0
         self.overflows = self.lost_samples = self.captured_samples = self.missing_samples = 0
-
-    def _settings(self, sample_rate: int | None) -> tuple[int, int]:
-        """The first rate and channel count that the device takes."""
-        most, default_rate = self.device.input_channels, self.device.default_sample_rate
-        if self._channel is not None and not 0 <= self._channel < most:
-            have = "1 channel" if most == 1 else f"{most} channels"
-            raise DeviceError(f"{self.name} has {have}, not {self._channel + 1}; choose another channel or device")
-        rates = [sample_rate] if sample_rate else list(dict.fromkeys([SAMPLE_RATE_HZ, default_rate]))
-        counts = [most] if self._channel is not None else list(dict.fromkeys([1, min(2, most), most]))
-        reason = ""
-        for rate in rates:
-            for channels in counts:
-                try:
-                    with quiet_native_stderr():
-                        self._sd.check_input_settings(self.device.index, channels, "int16", samplerate=rate)
-                except (self._sd.PortAudioError, ValueError) as error:
-                    reason = str(error)
-                else:
-                    return rate, channels
-        wanted = " or ".join(f"{rate} Hz" for rate in rates)
-        raise DeviceError(
-            f"{self.name} cannot be opened at {wanted} ({reason}); check that no other program holds it, or "
-            "choose another device or rate"
-        )
 
     def _callback(self, data: Any, frames: int, times: Any, status: Any) -> None:
         # PortAudio's thread: copy, count and enqueue. A position rather than a count of drops keeps the sums exact.
@@ -200,6 +177,7 @@ class Microphone:
                     finished_callback=lambda: self._queue.put(number),
                 )
                 self._stream.start()
+            attach.listening(self, True)
         except self._sd.PortAudioError as error:
             self._stop()
             raise DeviceError(
@@ -215,7 +193,8 @@ class Microphone:
         """
         try:
             self._noise.enter_context(native_stderr_to_log())
-            self._open()
+            with attach.LOCK:
+                self._open()
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -237,9 +216,9 @@ class Microphone:
         end = None if self.duration_s is None else round(self.duration_s * self.sample_rate)
         for item in self._items(end):
             if not isinstance(item, _Captured):
-                yield Block(np.zeros(0, np.float32), notices=(item,))
+                yield Block(self._samples(b""), notices=(item,))
                 continue
-            samples = self._mono(item.data)
+            samples = self._samples(item.data)
             lost = item.position - expected
             if end is not None:
                 lost = min(lost, end - expected)
@@ -314,30 +293,48 @@ class Microphone:
         if self._closing.wait(retry_s):
             return
         try:
-            refresh_devices()
-            self.device = self._find()
+            there = attach.looked(self)
+            with attach.LOCK:
+                if self._closing.is_set():
+                    return
+                self.device = attach.found_again(self, self._find, there)
+                self._open_again()
             if self.device.name != self.name:
                 yield "lost", f"{self.name} is gone; the default is now {self.device.name}"
                 self.name = self.device.name
-            _, self._channels = self._settings(self.sample_rate)
-            self._clock.reopened()
-            self._open()
         except DeviceError as error:
             logging.getLogger("stream_ser.microphone").info("%s", error)
             if self._tells(str(error), 300.0):
                 yield "lost", str(error)
             self._queue.put(self._streams)  # try again
-        if self._closing.is_set():
-            self._stop()
 
-    def _find(self) -> DeviceInfo:
+    def _open_again(self) -> None:
+        _, self._channels = attach.settings(self.device, self.sample_rate, self._channel)
+        self._clock.reopened()
+        self._open()
+
+    def interrupt(self) -> None:
+        """PortAudio is about to start anew, for another microphone; see :mod:`stream_ser.attach`."""
+        self._stop()
+
+    def resume(self) -> None:
+        """PortAudio has started anew."""
+        if self._closing.is_set():
+            return
+        try:
+            self.device = self._find()
+            self._open_again()
+        except DeviceError:
+            self._queue.put(self._streams)
+
+    def _find(self, devices: list[DeviceInfo] | None = None) -> DeviceInfo:
         """The device of the same name; if none was named, the default one where that is gone."""
         try:
-            return find_device(self.name)
+            return find_device(self.name, devices)
         except DeviceError:
             if not self._is_default:
                 raise
-            return find_device()
+            return find_device(None, devices)
 
     def _tells(self, what: str, every_s: float = _NOTICE_EVERY_S) -> bool:
         """Whether something was not told a moment ago."""
@@ -366,15 +363,16 @@ class Microphone:
         """Audio that waits for the consumer, in seconds."""
         return self._queue.qsize() * self._block_frames / self.sample_rate
 
-    def _mono(self, data: bytes) -> NDArray[np.float32]:
+    def _samples(self, data: bytes) -> NDArray[np.float32]:
+        """``(time,)``, or ``(time, channel)`` where there are several streams."""
         frames = np.frombuffer(data, np.int16).reshape(-1, self._channels)
-        if self._channel is not None:
-            mono = frames[:, self._channel].astype(np.float32)
+        if self._taken is not None:
+            taken = frames[:, self._taken].astype(np.float32)
         elif self._channels == 1:
-            mono = frames[:, 0].astype(np.float32)
+            taken = frames[:, 0].astype(np.float32)
         else:  # rounded, so that a recording in 16 bits is what was heard
-            mono = np.rint(frames.mean(axis=1)).astype(np.float32)
-        return cast(NDArray[np.float32], mono / np.float32(32768.0))
+            taken = np.rint(frames.mean(axis=1)).astype(np.float32)
+        return cast(NDArray[np.float32], taken / np.float32(32768.0))
 
     def _captured_at(self, item: _Captured) -> float:
         """When the last sample was captured; when it arrived, if PortAudio's clock makes no sense."""
@@ -384,6 +382,7 @@ class Microphone:
 
     def _stop(self) -> None:
         self._streams += 1  # that it ends is no news
+        attach.listening(self, False)
         stream, self._stream = self._stream, None
         if stream is not None:
             with contextlib.suppress(self._sd.PortAudioError), quiet_native_stderr():
@@ -393,5 +392,6 @@ class Microphone:
     def close(self) -> None:
         """Stop the capture; what is queued can still be iterated."""
         self._closing.set()
-        self._stop()
+        with attach.LOCK:
+            self._stop()
         self._queue.put(None)

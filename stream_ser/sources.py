@@ -107,41 +107,60 @@ class GapMarker:
         return (2 * samples * output_rate + input_rate) // (2 * input_rate)
 
 
-def resampled(source: Source, sample_rate: int = SAMPLE_RATE_HZ) -> Iterator[Block]:
-    """The blocks of a source at another rate, without holes: what was lost goes through the filter as zeros.
+class BlockResampler:
+    """Brings the blocks of one stream to another rate, without holes: what was lost goes through the filter as zeros.
 
     So a live stream and its recording, which holds zeros there too, give the same samples. Where a loss begins a block
     begins, and its ``gap`` says how long the loss is. Notices come at once, in a block of their own.
+
+    Args:
+        input_rate: of the blocks that come, Hz.
+        output_rate: of those that go, Hz.
     """
-    resampler = Resampler(source.sample_rate, sample_rate)
-    marker = GapMarker(source.sample_rate, sample_rate)
-    second = np.zeros(source.sample_rate, np.float32)
-    taken = given = 0
-    last_captured_at: float | None = None
 
-    def emit(samples: NDArray[np.float32], captured_at: float | None, behind: bool = False) -> Iterator[Block]:
-        nonlocal given
-        given += len(samples)
-        if captured_at is not None:  # the filter still holds back the newest samples
-            captured_at -= max(0.0, taken / source.sample_rate - given / sample_rate)
-        return marker.cut(Block(samples, captured_at, behind=behind))
+    def __init__(self, input_rate: int, output_rate: int = SAMPLE_RATE_HZ) -> None:
+        self._rates = input_rate, output_rate
+        self._resampler = Resampler(input_rate, output_rate)
+        self._marker = GapMarker(input_rate, output_rate)
+        self._taken = self._given = 0
+        self._last_captured_at: float | None = None
 
-    for block in source:
+    def push(self, block: Block) -> Iterator[Block]:
+        """Take a block, ``(time,)``; to be iterated to its end before the next one comes."""
+        input_rate = self._rates[0]
         if block.notices:
-            yield Block(second[:0], notices=block.notices)
-        if block.gap:  # at the right rate already, and marked: a recording
-            yield block
-            continue
+            yield Block(np.zeros(0, np.float32), notices=block.notices)
         if block.lost:
-            marker.lose(taken, block.lost)
-            taken += block.lost
-            for first in range(0, block.lost, second.size):
-                yield from emit(resampler.push(second[: block.lost - first]), None, block.behind)
-        taken += len(block.samples)
+            self._marker.lose(self._taken, block.lost)
+            self._taken += block.lost
+            second = np.zeros(input_rate, np.float32)
+            for first in range(0, block.lost, input_rate):
+                yield from self._emit(self._resampler.push(second[: block.lost - first]), None, block.behind)
+        if block.gap:  # what stands for it is in the samples: a recording
+            self._marker.lose(self._taken, block.gap)
+        self._taken += len(block.samples)
         if len(block.samples):
-            last_captured_at = block.captured_at
-        yield from emit(resampler.push(block.samples), block.captured_at, block.behind)
-    yield from emit(resampler.flush(), last_captured_at)
+            self._last_captured_at = block.captured_at
+        yield from self._emit(self._resampler.push(block.samples), block.captured_at, block.behind)
+
+    def flush(self) -> Iterator[Block]:
+        """What the filter still holds back."""
+        yield from self._emit(self._resampler.flush(), self._last_captured_at)
+
+    def _emit(self, samples: NDArray[np.float32], captured_at: float | None, behind: bool = False) -> Iterator[Block]:
+        input_rate, output_rate = self._rates
+        self._given += len(samples)
+        if captured_at is not None:  # the filter still holds back the newest samples
+            captured_at -= max(0.0, self._taken / input_rate - self._given / output_rate)
+        return self._marker.cut(Block(samples, captured_at, behind=behind))
+
+
+def resampled(source: Source, sample_rate: int = SAMPLE_RATE_HZ) -> Iterator[Block]:
+    """The blocks of a source of one stream at another rate; see :class:`BlockResampler`."""
+    resampler = BlockResampler(source.sample_rate, sample_rate)
+    for block in source:
+        yield from resampler.push(block)
+    yield from resampler.flush()
 
 
 class FileSource(Closing):
@@ -232,14 +251,19 @@ class WavRecorder(Closing):
         path: file to write.
         sample_rate: of the blocks, Hz.
         force: overwrite an existing file.
+        channels: of the blocks, ``(time,)`` or ``(time, channel)``.
+
+    Attributes:
+        samples: written so far, in each channel.
 
     Raises:
         OutputError: the file exists, or cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], sample_rate: int, force: bool = False) -> None:
+    def __init__(self, path: str | os.PathLike[str], sample_rate: int, force: bool = False, channels: int = 1) -> None:
         self.path = Path(path)
         self.samples = 0
+        self._channels = channels
         self._gaps: list[Region] = []
         try:
             # Without a buffer: it would be as large as the file system likes it, and lost with a kill.
@@ -256,8 +280,9 @@ class WavRecorder(Closing):
             raise
 
     def _header(self, size: int) -> bytes:
-        rate = self._sample_rate
-        return _HEADER.pack(b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", size)
+        rate, channels, frame = self._sample_rate, self._channels, 2 * self._channels
+        format_ = 16, 1, channels, rate, frame * rate, frame, 16
+        return _HEADER.pack(b"RIFF", 36 + size, b"WAVE", b"fmt ", *format_, b"data", size)
 
     def write(self, block: Block) -> None:
         """Append a block, after the zeros for what was lost before it.
@@ -269,14 +294,14 @@ class WavRecorder(Closing):
         if lost and len(self._gaps) < MAX_REGIONS:
             self._gaps.append((self.samples, lost))
         while lost > 0:
-            zeros = np.zeros(min(lost, SAMPLE_RATE_HZ), np.float32)
+            zeros = np.zeros((min(lost, SAMPLE_RATE_HZ), self._channels), np.float32)
             self._write(zeros)
             lost -= len(zeros)
         self._write(block.samples)
 
     def _write(self, samples: NDArray[np.float32]) -> None:
         self.samples += len(samples)
-        if 2 * self.samples > _WAV_LIMIT_BYTES:
+        if 2 * self._channels * self.samples > _WAV_LIMIT_BYTES:
             raise OutputError(f"{self.path} has reached 4 GiB, the most a WAV can hold; record in parts")
         self._put(np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2").tobytes())
 
@@ -299,7 +324,8 @@ class WavRecorder(Closing):
             try:
                 if self._stream.seekable():
                     # By the file, not by what was meant to be there: the disk may have been full.
-                    data_bytes = (self._stream.seek(0, os.SEEK_END) - _HEADER.size) // 2 * 2
+                    frame = 2 * self._channels
+                    data_bytes = (self._stream.seek(0, os.SEEK_END) - _HEADER.size) // frame * frame
                     self._stream.truncate(_HEADER.size + data_bytes)
                     self._stream.seek(0)
                     self._stream.write(self._header(data_bytes))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -70,6 +72,46 @@ def _remark(text: str, quiet: bool) -> None:
         click.echo(f"stream-ser: {text}", err=True)
 
 
+@dataclass
+class Lane:
+    """One stream on its way from a source to its results.
+
+    Attributes:
+        name: what the sinks are told.
+        recognizer: fresh or reset; several may share an engine, for they take turns.
+        sinks: opened here and closed here, in order, also when the stream breaks off.
+        on_block: called after each block was recognised, with the block at the model's rate.
+        summary: filled at the end of the stream.
+    """
+
+    name: str
+    recognizer: Recognizer
+    sinks: Sequence[Sink]
+    on_block: Callable[[Block], None] | None = None
+    summary: Summary | None = None
+
+    def take(self, blocks: Iterable[Block]) -> None:
+        """Recognise blocks at the model's rate."""
+        for block in blocks:
+            self._emit(self.recognizer.push_block(block))
+            if self.on_block is not None:
+                self.on_block(block)
+
+    def finish(self) -> None:
+        """No more blocks follow.
+
+        Raises:
+            AudioError: there were too few.
+        """
+        self._emit(self.recognizer.flush())
+        self.summary = self.recognizer.summary()
+
+    def _emit(self, events: Sequence[Event]) -> None:
+        for event in events:
+            for sink in self.sinks:
+                sink.write(event)
+
+
 def drive(
     source: Source,
     recognizer: Recognizer,
@@ -78,55 +120,68 @@ def drive(
     name: str | None = None,
     on_block: Callable[[Block], None] | None = None,
 ) -> Summary:
-    """Push a source through a recogniser into sinks until the source ends.
-
-    Args:
-        source: opened.
-        recognizer: fresh or reset.
-        sinks: opened here and closed here, in order, also when the stream breaks off.
-        name: what the sinks are told; the source's own name by default.
-        on_block: called after each block was recognised, with the block at the model's rate.
+    """Push a source of one stream through a recogniser into sinks until the source ends; see :class:`Lane`.
 
     Raises:
         StreamSerError: what the source or the recogniser raise.
     """
-    from stream_ser.sources import resampled
+    lane = Lane(name or source.name, recognizer, sinks, on_block)
+    drive_all(((0, block) for block in source), [(source.sample_rate, [lane])])
+    assert lane.summary is not None
+    return lane.summary
 
-    summary: Summary | None = None
-    opened: list[Sink] = []
+
+def drive_all(
+    captured: Generator[tuple[int, Block], None, None],
+    lanes: Sequence[tuple[int, Sequence[Lane]]],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Push sources through recognisers into sinks until they end, all in this thread.
+
+    Args:
+        captured: number of the source and block, as ``streams.Together`` gives them; closed here.
+        lanes: of each source, its rate in Hz and its streams, as ``streams.split`` gives them.
+        should_stop: asked after every block.
+
+    Raises:
+        StreamSerError: what a source or a recogniser raise. The streams that can be finished are finished before.
+    """
+    from stream_ser.sources import BlockResampler
+    from stream_ser.streams import split
+
+    every = [lane for _, streams in lanes for lane in streams]
+    resamplers = [
+        [BlockResampler(rate, lane.recognizer.card.features.sample_rate) for lane in streams] for rate, streams in lanes
+    ]
+    opened: list[tuple[Sink, Lane]] = []
+    failure: StreamSerError | None = None
     try:
-        info = recognizer.info(name or source.name)
-        for sink in sinks:
-            opened.append(sink)
-            sink.open(info)
-        failure: StreamSerError | None = None
+        for lane in every:
+            info = lane.recognizer.info(lane.name)
+            for sink in lane.sinks:
+                opened.append((sink, lane))
+                sink.open(info)
         try:
-            for block in resampled(source, info.sample_rate):
-                _emit(recognizer.push_block(block), sinks)
-                if on_block is not None:
-                    on_block(block)
+            with contextlib.closing(captured):
+                for index, block in captured:
+                    for lane, resampler, part in zip(lanes[index][1], resamplers[index], split(block), strict=True):
+                        lane.take(resampler.push(part))
+                    if should_stop():
+                        break
         except (DeviceError, OutputError) as error:
             # The microphone was unplugged, or the disk for the recording is full: the rest still counts.
             failure = error
-        try:
-            _emit(recognizer.flush(), sinks)
-            summary = recognizer.summary()
-        except AudioError:
-            if failure is None:
-                raise
+        for lane, resampler in zip(every, itertools.chain.from_iterable(resamplers), strict=True):
+            try:
+                lane.take(resampler.flush())
+                lane.finish()
+            except AudioError as error:
+                failure = failure or error
         if failure is not None:
             raise failure
     finally:
-        for sink in opened:
-            sink.close(summary)
-    assert summary is not None
-    return summary
-
-
-def _emit(events: Sequence[Event], sinks: Sequence[Sink]) -> None:
-    for event in events:
-        for sink in sinks:
-            sink.write(event)
+        for sink, lane in opened:
+            sink.close(lane.summary)
 
 
 def follow(
