@@ -70,6 +70,11 @@ def test_usage_errors_are_one_line_and_2(args, call):
     assert "--help" in one_line(err)
 
 
+def test_a_command_that_is_nearly_one_is_named(call):
+    assert "No such command 'flie'; did you mean file?" in one_line(call("flie", "x.wav")[2])
+    assert "did you mean" not in one_line(call("zzz")[2])
+
+
 def fake_command(monkeypatch, body):
     command = click.Command("fake", callback=body)
     monkeypatch.setattr(cli, "COMMANDS", {"fake": ("tests.fake", "fake", "")})
@@ -146,6 +151,27 @@ def test_broken_pipe_is_quiet(wav):
     )
     assert '"stream"' in done.stdout
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes descriptors as a shell does")
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_no_reason_to_fail(closed, wav, tmp_path, call):
+    """A daemon may be started without them; then the first file to be opened must not take their place."""
+    program = (
+        "import sys; sys.path.insert(0, 'tests'); import cli_fakes, stream_ser.engine\n"
+        "stream_ser.engine.load = lambda *a: cli_fakes.FakeEngine()\n"
+        "cli_fakes.main(sys.argv[1:])"
+    )
+    events = tmp_path / "a.csv"
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -c "$@" {closed}', sys.executable, program, "file", wav, "-o", events, "-o", "-"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert events.read_text() == call("file", wav, "--format", "csv")[1]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

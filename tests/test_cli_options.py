@@ -117,6 +117,12 @@ def test_mistakes_in_the_file_are_one_line(text, said, wav, config, call, tmp_pa
     assert said in one_line(err)
 
 
+def test_a_wrong_value_names_the_place_it_was_read_from(wav, config, call):
+    path = config('format = "xml"')
+    assert one_line(call("file", wav, "--config", path)[2]).startswith(f"stream-ser: error: {path}: Invalid value")
+    assert str(path) not in one_line(call("file", wav, "--config", path, "--format", "html")[2])
+
+
 def test_the_file_must_exist_and_be_short(wav, config, call, tmp_path):
     code, _, err = call("file", wav, "--config", tmp_path / "none.toml")
     assert code == 2

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import click
+from click.core import ParameterSource
 
 from stream_ser.errors import StreamSerError
 from stream_ser.text import printable
@@ -27,6 +28,7 @@ COMMANDS = {
     "schema": ("stream_ser.cli.schema", "schema", "Print the JSON Schema of the JSON lines."),
     "train": ("stream_ser.cli.train", "train", "Train a network."),
     "evaluate": ("stream_ser.cli.evaluate", "evaluate", "Measure a model on a corpus."),
+    "bench": ("stream_ser.cli.bench", "bench", "Measure latency, memory and capacity on this machine."),
     "report": ("stream_ser.cli.report", "report", "Put trained runs into one table."),
     "export": ("stream_ser.cli.export", "export", "Write a trained network as ONNX."),
     "ctc-check": ("stream_ser.cli.ctc_check", "ctc_check", "Prove the CTC loss against torch's and time both."),
@@ -36,6 +38,7 @@ COMMANDS = {
 
 _TRAINING_PACKAGES = {"torch", "torchaudio", "einops", "onnx", "onnxscript", "matplotlib"}
 _INTERRUPTED = 130
+_STDERR = 2
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _REMEDIES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM), "change its permissions or choose another path"),
@@ -60,6 +63,17 @@ class LazyGroup(click.Group):
         module, attribute, _ = COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; of one that is not there, say which was meant."""
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            import difflib
+
+            for near in difflib.get_close_matches(args[0], COMMANDS, n=1):
+                ctx.fail(f"No such command {args[0]!r}; did you mean {near}?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
@@ -86,6 +100,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     A user's mistake ends in one line on standard error. Exit codes: 0 done; 1 some of the input could not be
     processed; 2 a mistake or an input that cannot be read at all; 130 interrupted.
     """
+    _open_closed_streams()
     # A file name need not be valid UTF-8, nor a terminal able to show every letter: no reason to fail.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -114,7 +129,7 @@ def _invoke(args: Sequence[str] | None) -> int:
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "stream-ser"
         said = " ".join(error.format_message().split()).rstrip(".")
-        return _complain(f"{said}; see '{command} --help'")
+        return _complain(f"{_origin(error)}{said}; see '{command} --help'")
     except click.ClickException as error:
         return _complain(error.format_message())
     except (click.Abort, KeyboardInterrupt):
@@ -125,6 +140,26 @@ def _invoke(args: Sequence[str] | None) -> int:
             raise
         return _complain(f"{package} is missing: this needs the training packages: pip install 'stream-ser[train]'")
     return result if isinstance(result, int) else 0
+
+
+def _origin(error: click.UsageError) -> str:
+    """The file that a wrong value was read from: who reads the message looks at the command line."""
+    if not isinstance(error, click.BadParameter) or error.ctx is None or error.param is None:
+        return ""
+    source = error.ctx.get_parameter_source(str(error.param.name))
+    return f"{error.ctx.params.get('config')}: " if source is ParameterSource.DEFAULT_MAP else ""
+
+
+def _open_closed_streams() -> None:
+    """Whoever starts a program may have closed its standard streams; no file that is opened later shall become one."""
+    if None not in (sys.stdin, sys.stdout, sys.stderr):
+        return
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - stays open, as streams do
 
 
 def os_error_message(error: OSError) -> str:
