@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +20,10 @@ from torch.utils.data import DataLoader
 
 from stream_ser.errors import DataError
 from stream_ser.train import corpora
+from stream_ser.train.corpora import Clip, Corpus
 from stream_ser.train.separation import folder, mixtures
-from stream_ser.train.separation.mixtures import Pool, Voice, active_rms, draw, draw_many, speaker_parts
+from stream_ser.train.separation.mixtures import Pool, Voice, active_rms, draw, draw_many
+from stream_ser.train.separation.parts import speaker_parts
 from stream_ser.train.separation.recipe import MixtureConfig
 from stream_ser.train.separation.stream import MixtureStream
 
@@ -63,6 +67,36 @@ def test_no_speaker_is_in_two_parts(speech):
     assert len(set().union(*speakers.values())) == SPEAKERS
     assert speaker_parts([corpus], seed=0) == parts
     assert any(speaker_parts([corpus], seed=seed)["test"] != parts["test"] for seed in (1, 2, 3))
+
+
+def _corpus(**speakers: str) -> Corpus:
+    clips = tuple(Clip(Path(f"{name}.wav"), "none", f"own/{name}", part) for name, part in speakers.items())
+    return Corpus("own", clips, ("none",), "")
+
+
+def test_whom_a_corpus_holds_out_nobody_is_trained_on():
+    held = {f"v{n}": "validation" for n in range(4)}
+    training = {f"t{n}": "train" for n in range(20)}
+    parts = speaker_parts([_corpus(**training, **held)], seed=0)
+    names = {part: {clip.path.stem for clip in clips} for part, clips in parts.items()}
+    assert names["test"] == set(held)
+    assert len(names["validation"]) == 2
+    assert names["train"] | names["validation"] == set(training)
+    with_test = speaker_parts([_corpus(**training, **held, x="test")], seed=0)
+    assert {clip.path.stem for clip in with_test["validation"]} == set(held)
+    assert [clip.path.stem for clip in with_test["test"]] == ["x"]
+
+
+def test_a_narrow_mixture_ends_at_4_khz():
+    config = MixtureConfig(sample_rate=16_000, duration_s=1.0, noise="generated")
+    wide, narrow = (
+        draw(replace(pool(), sample_rate=16_000), replace(config, narrow_p=p), np.random.default_rng(3)) for p in (0, 1)
+    )
+    for drawn, most in ((wide, None), (narrow, 1e-6)):
+        power = np.square(np.abs(np.fft.rfft(drawn.mixture)))
+        above = power[4_000:].sum() / power.sum()
+        assert above < most if most else above > 1e-3
+    np.testing.assert_allclose(narrow.mixture, narrow.sources.sum(axis=0) + narrow.noise, atol=1e-6)
 
 
 def test_noises_are_apart_and_folds_are_kept(hiss, tmp_path):
@@ -179,7 +213,7 @@ def test_a_set_is_written_and_read(call, speech, hiss, tmp_path):
         (["--speakers", 1], "no mixture; add noise"),
         (["--speakers", 9], "expected 1 to 3"),
         (["--duration", "nan"], "a duration of nan s"),
-        (["--rooms", 2], "room_p in"),
+        (["--rooms", 2], "room_p and narrow_p must be in"),
         (["--snr", 9, 1], "snr_db must be a lower and an upper bound"),
         (["--noise", "nope"], "no such folder"),
         (["--part", "test"], "has 1 speaker, expected two or more"),

@@ -60,6 +60,15 @@ def test_each_objective_trains_with_free_order(sines, tmp_path, objective):
     assert np.isfinite(run.history[-1].held_out_loss)
 
 
+def test_bf16_trains_weights_that_stay_float32(sines, tmp_path):
+    run = trainer(sines, tmp_path / "a", precision="bf16", epochs=6, lr=3e-2)
+    run.fit()
+    assert {p.dtype for p in run.network.parameters()} == {torch.float32}
+    assert np.mean(run.history[-1].losses) < np.mean(run.history[0].losses)
+    with pytest.raises(TrainError, match="fp16 trains on CUDA only"):
+        trainer(sines, tmp_path / "b", precision="fp16")
+
+
 def test_the_split_hangs_on_the_seed_and_shares_nothing(sines):
     whole = folder.read(sines)
     first, same, other = (SetMaterial(whole, 0.2, 4, seed) for seed in (0, 0, 1))

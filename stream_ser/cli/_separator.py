@@ -179,7 +179,7 @@ def _of_corpora(
     from stream_ser.cli._sets import read_corpora, read_pools
     from stream_ser.errors import TrainError
     from stream_ser.train.separation import recipe
-    from stream_ser.train.separation.mixtures import GENERATED, noise_licence
+    from stream_ser.train.separation.parts import GENERATED, noise_licence
     from stream_ser.train.separation.stream import CorpusMaterial
 
     mixtures, train = config.mixtures, config.train

@@ -99,7 +99,8 @@ def mixtures(
     """  # noqa: D301 - click wants the character itself
     from stream_ser.errors import DataError
     from stream_ser.train.separation import folder
-    from stream_ser.train.separation.mixtures import GENERATED, items, roles
+    from stream_ser.train.separation.mixtures import items, roles
+    from stream_ser.train.separation.parts import GENERATED
     from stream_ser.train.separation.recipe import MixtureConfig
 
     kind = "none" if noise is None else "generated" if noise == GENERATED else "recorded"

@@ -20,7 +20,7 @@ from stream_ser.models import separator
 from stream_ser.models.separator import Separator
 from stream_ser.train.checkpoint import current_commit, load_as_data
 from stream_ser.train.files import write_atomically
-from stream_ser.train.optim import Schedule, ema_with_warmup, make_optimizer
+from stream_ser.train.optim import Schedule, autocast, check_precision, ema_with_warmup, make_optimizer, make_scaler
 
 from .folder import SeparationSet
 from .metrics import Metric, best_order, pairwise, reorder, separation_loss, si_snr
@@ -183,6 +183,8 @@ class SeparatorTrainer:
         self.network = separator.build(config.network, config.model).to(device)
         settings = config.train.optimizer_settings()
         self.optimizer = make_optimizer(self.network, settings)
+        check_precision(config.train.precision, device)
+        self.scaler = make_scaler(config.train.precision, device)
         self.schedule = Schedule(self.optimizer, settings, material.steps)
         update = ema_with_warmup(config.train.ema_decay)
         self.average: AveragedModel = AveragedModel(self.network, multi_avg_fn=update, use_buffers=False)
@@ -235,16 +237,20 @@ class SeparatorTrainer:
         mixtures, sources = (part.to(self.device) for part in batch)
         self.schedule.before_step(step)
         self.optimizer.zero_grad(set_to_none=True)
-        estimate = self.network.separate(mixtures)
+        with autocast(train.precision, self.device):
+            estimate = self.network.separate(mixtures)
+        estimate = estimate.float()
         loss = separation_loss(estimate, sources, train.objective, train.permute)
         if not bool(torch.isfinite(loss.detach())):
             raise TrainError(
                 f"the loss is {float(loss.detach())} at step {step + 1}; lower --lr or set train.grad_clip"
             )
-        loss.backward()
+        self.scaler.scale(loss).backward()
         if train.grad_clip:
+            self.scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), train.grad_clip)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.average.update_parameters(self.network)
         with torch.no_grad():
             ratio = si_snr(in_order(estimate, sources, train.permute), sources).mean()
@@ -282,6 +288,7 @@ class SeparatorTrainer:
             "average": self.averaged.state_dict(),
             "averaged": int(self.average.n_averaged),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "history": [asdict(epoch) for epoch in self.history],
         }
         write_atomically(self.out / SEPARATOR, lambda part: torch.save(state, part))
@@ -302,6 +309,8 @@ class SeparatorTrainer:
         self.average.n_averaged.fill_(state["averaged"])
         # The optimiser keeps and changes the tensors that it is given.
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
         self.history = [Epoch.from_dict(content) for content in state["history"]]
 
 

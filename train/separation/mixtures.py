@@ -22,14 +22,13 @@ from stream_ser.audio import read_blocks
 from stream_ser.errors import DataError
 from stream_ser.train.augment.noise import noise_bank
 from stream_ser.train.augment.rooms import convolved
-from stream_ser.train.corpora import CORPORA, PARTS, UNKNOWN_SPEAKER, Clip, Corpus, audio_files, load
+from stream_ser.train.corpora import PARTS, Clip, Corpus
 from stream_ser.train.waves import Wave, to_float32, to_int16
 
 from .folder import Item, add_up
+from .parts import GENERATED, noise_parts, speaker_parts
 from .recipe import MixtureConfig
 
-#: Of speakers and of noise recordings, for validation and for test each, where the corpus has no parts of its own.
-HELD_OUT = 0.1
 #: A mixture is never louder, so that its sum fits 16 bits.
 PEAK = 0.95
 #: Stretches of speech below its RMS by so much are pauses and do not count for its level.
@@ -38,89 +37,9 @@ _BLOCK_S = 0.02
 #: Draws of a segment until one is audible.
 _TRIES = 20
 _QUIET = 1e-4
-GENERATED = "generated"
+_TELEPHONE_HZ = 4_000.0
 #: Which stretch of the generated noises each part has.
 _BANK_SHARES = {"train": (0.0, 0.6), "validation": (0.6, 0.8), "test": (0.8, 1.0)}
-
-
-def _parts_of(owners: Sequence[str], seed: int) -> dict[str, str]:
-    """A part for each owner: a tenth validation, a tenth test, the rest training.
-
-    Raises:
-        DataError: fewer than three.
-    """
-    if len(owners) < 3:
-        raise DataError(f"{len(owners)} to share out among {', '.join(PARTS)}, expected 3 or more")
-    order = np.random.default_rng((seed, 7)).permutation(sorted(owners)).tolist()
-    count = max(1, round(HELD_OUT * len(order)))
-    return {
-        **dict.fromkeys(order[2 * count :], "train"),
-        **dict.fromkeys(order[:count], "validation"),
-        **dict.fromkeys(order[count : 2 * count], "test"),
-    }
-
-
-def speaker_parts(corpora: Sequence[Corpus], seed: int) -> dict[str, tuple[Clip, ...]]:
-    """Clips by part, no speaker in two of them.
-
-    The corpora's own parts count where they have all three; otherwise speakers are drawn with the seed.
-
-    Raises:
-        DataError: unknown speakers, or too few.
-    """
-    parts: dict[str, list[Clip]] = defaultdict(list)
-    for corpus in corpora:
-        if any(clip.speaker.partition("/")[2] == UNKNOWN_SPEAKER for clip in corpus.clips):
-            raise DataError(f"{corpus.name}: has clips of unknown speakers, which cannot be kept apart; name them")
-        speakers: dict[str, set[str]] = defaultdict(set)
-        for clip in corpus.clips:
-            speakers[clip.part].add(clip.speaker)
-        official = set(speakers) == set(PARTS) and sum(map(len, speakers.values())) == len(
-            set().union(*speakers.values())
-        )
-        try:
-            drawn = {} if official else _parts_of(sorted(set().union(*speakers.values())), seed)
-        except DataError as error:
-            raise DataError(f"{corpus.name}: speakers: {error}; add a corpus with more") from None
-        for clip in corpus.clips:
-            parts[clip.part if official else drawn[clip.speaker]].append(clip)
-    return {part: tuple(parts[part]) for part in PARTS}
-
-
-def noise_parts(option: str, seed: int) -> dict[str, tuple[Path, ...]]:
-    """Recordings of noise by part: of a corpus with folds the last two are held out, else files are drawn.
-
-    Args:
-        option: ``CORPUS=PATH``, or a folder.
-        seed: of the draw.
-
-    Raises:
-        DataError: no such corpus or folder, or too few recordings.
-    """
-    name, equals, path = option.partition("=")
-    if equals and name in CORPORA:
-        corpus = load(name, Path(path).expanduser())
-        folds = sorted({clip.fold for clip in corpus.clips} - {0})
-        if len(folds) >= 3:
-            held = {folds[-1]: "test", folds[-2]: "validation"}
-            found = [(clip.path, held.get(clip.fold, "train")) for clip in corpus.clips]
-            return {part: tuple(path for path, of in found if of == part) for part in PARTS}
-        files = [clip.path for clip in corpus.clips]
-    else:
-        files = audio_files(Path(option).expanduser(), deep=True)
-    try:
-        drawn = _parts_of([str(file) for file in files], seed)
-    except DataError as error:
-        raise DataError(f"{option}: recordings of noise: {error}") from None
-    return {part: tuple(file for file in files if drawn[str(file)] == part) for part in PARTS}
-
-
-def noise_licence(option: str | None) -> dict[str, str]:
-    """Licence of recorded noise by the name of its corpus; of a folder it is not known."""
-    name, equals, path = (option or "").partition("=")
-    if equals and name in CORPORA:
-        return {name: load(name, Path(path).expanduser()).licence}
-    return {"noise": "not known"} if option and option != GENERATED else {}
 
 
 class Voice(NamedTuple):
@@ -284,6 +203,13 @@ def _room(rt60_s: float, sample_rate: int, rng: np.random.Generator) -> Wave:
     return tail.astype(np.float32)
 
 
+def _narrow(waves: Wave, sample_rate: int) -> Wave:
+    """``(..., time)`` without what lies above :data:`_TELEPHONE_HZ`."""
+    spectrum = np.fft.rfft(waves)
+    spectrum[..., np.fft.rfftfreq(waves.shape[-1], 1.0 / sample_rate) >= _TELEPHONE_HZ] = 0.0
+    return np.fft.irfft(spectrum, waves.shape[-1]).astype(np.float32)
+
+
 def _cut(noise: Wave, size: int, rng: np.random.Generator) -> Wave:
     """``size`` samples from a drawn place on, round and round."""
     start = int(rng.integers(noise.size))
@@ -342,6 +268,7 @@ def draw(pool: Pool, config: MixtureConfig, rng: np.random.Generator) -> Drawn:
             f"level_{number}_db": round(float(level_db), 3),
         }
     stacked = np.stack(sources)
+    narrow = config.narrow_p > 0.0 and rng.random() < config.narrow_p
     noise = None
     if config.noise != "none":
         noise, called = _noise(pool, config, size, rng)
@@ -350,6 +277,9 @@ def draw(pool: Pool, config: MixtureConfig, rng: np.random.Generator) -> Drawn:
         noise = noise * np.float32(speech / max(_rms(noise), _QUIET) * 10.0 ** (-snr_db / 20.0))
         about |= {"noise_name": called, "snr_db": round(snr_db, 3)}
     about["rt60_s"] = round(room_s, 3)
+    if narrow:
+        stacked = _narrow(stacked, rate)
+        noise = None if noise is None else _narrow(noise, rate)
     drawn = Drawn(stacked, noise, about)
     mixture = drawn.mixture
     # Parts may be louder than their sum where they cancel.

@@ -11,7 +11,7 @@ from stream_ser.errors import TrainError
 from stream_ser.models import separator
 from stream_ser.models.separator import LSTMMaskConfig, LSTMTasNetConfig, SeparatorConfig, frame_sizes
 from stream_ser.train.presets import read_changes
-from stream_ser.train.recipe import Optimizer, TrainConfig, plain, tuples
+from stream_ser.train.recipe import Optimizer, Precision, TrainConfig, plain, tuples
 
 Objective = Literal["l1", "si-snr", "snr"]
 Schedule = Literal["cosine", "constant"]
@@ -34,6 +34,7 @@ class LoopConfig:
         weight_decay: of matrices outside the LSTM.
         ema_decay: of the weight average that is tested and exported; 0 is no average.
         grad_clip: largest gradient norm; 0 is no limit.
+        precision: of the network's passes in training; loss, weights and tests stay float32. fp16 needs CUDA.
         test_share: of a set on disk, drawn with the seed.
         test_mixtures: drawn from the test part of a corpus, as many from the validation part.
         seed: of initialisation, split, order and draws.
@@ -53,6 +54,7 @@ class LoopConfig:
     weight_decay: float = 0.0
     ema_decay: float = 0.0
     grad_clip: float = 0.0
+    precision: Precision = "fp32"
     test_share: float = 0.2
     test_mixtures: int = 100
     seed: int = 0
@@ -60,7 +62,12 @@ class LoopConfig:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        for name, kind in (("objective", Objective), ("optimizer", Optimizer), ("schedule", Schedule)):
+        for name, kind in (
+            ("objective", Objective),
+            ("optimizer", Optimizer),
+            ("schedule", Schedule),
+            ("precision", Precision),
+        ):
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(get_args(kind))}")
         for name in ("epochs", "batch_size", "steps", "test_mixtures"):
@@ -97,6 +104,7 @@ class MixtureConfig:
         level_db: the levels of two speakers differ by at most so much.
         noise: ``none``, ``generated`` (coloured) or ``recorded``, for which a folder or corpus is given.
         snr_db: range of all speech over the noise.
+        narrow_p: probability that a mixture ends at 4 kHz, as over a telephone; no change at 8 kHz.
         room_p: probability of a generated room, one for all speakers of a mixture.
         rt60_s: range of its reverberation time.
         speeds: factors of tempo and pitch to draw from, in training alone.
@@ -109,6 +117,7 @@ class MixtureConfig:
     level_db: float = 5.0
     noise: Literal["none", "generated", "recorded"] = "none"
     snr_db: tuple[float, float] = (-5.0, 15.0)
+    narrow_p: float = 0.0
     room_p: float = 0.0
     rt60_s: tuple[float, float] = (0.1, 0.5)
     speeds: tuple[float, ...] = (0.9, 0.95, 1.0, 1.05, 1.1)
@@ -125,8 +134,10 @@ class MixtureConfig:
             raise ValueError(f"noise {self.noise!r} is not one of none, generated, recorded")
         if self.speakers == 1 and self.noise == "none":
             raise ValueError("one speaker and no noise are no mixture; add noise")
-        if not 0.0 <= self.level_db <= 40.0 or not 0.0 <= self.room_p <= 1.0:
-            raise ValueError("level_db must be in [0, 40], room_p in [0, 1]")
+        if not 0.0 <= self.level_db <= 40.0:
+            raise ValueError("level_db must be in [0, 40]")
+        if not (0.0 <= self.room_p <= 1.0 and 0.0 <= self.narrow_p <= 1.0):
+            raise ValueError("room_p and narrow_p must be in [0, 1]")
         for name, least, most in (("snr_db", -40.0, 60.0), ("rt60_s", 0.05, 3.0), ("gain_db", -60.0, -12.0)):
             bounds = getattr(self, name)
             if len(bounds) != 2 or not least <= bounds[0] <= bounds[1] <= most:
@@ -201,13 +212,21 @@ def mask() -> SeparationConfig:
 
 
 def voices() -> SeparationConfig:
-    """Two voices: causal LSTM-TasNet on an STFT of 32 ms."""
-    return replace(mask(), model=LSTMTasNetConfig(), network="lstm-tasnet")
+    """Two voices: causal LSTM-TasNet on an STFT of 32 ms, at the rate that the emotion networks hear."""
+    config = mask()
+    return replace(
+        config,
+        # Half a window is the longest hop that a mask of square-root Hann frames allows: half the steps of a quarter.
+        model=LSTMTasNetConfig(sample_rate=16_000, window=512, hop=256),
+        train=replace(config.train, precision="bf16"),
+        mixtures=replace(config.mixtures, sample_rate=16_000, narrow_p=0.2),
+        network="lstm-tasnet",
+    )
 
 
 def learned() -> SeparationConfig:
     """Two voices on a learnt basis with frames of 8 ms."""
-    model = LSTMTasNetConfig(window=64, hop=32, basis="learned", channels=256, mask="relu")
+    model = LSTMTasNetConfig(sample_rate=16_000, window=128, hop=64, basis="learned", channels=256, mask="relu")
     return replace(voices(), model=model)
 
 
@@ -218,7 +237,7 @@ def enhance() -> SeparationConfig:
         config,
         model=replace(config.model, sources=1),
         train=replace(config.train, permute=False),
-        mixtures=MixtureConfig(speakers=1, noise="generated"),
+        mixtures=replace(config.mixtures, speakers=1, noise="generated"),
     )
 
 
