@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import os
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,7 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_ser.card import CARD_KEY, Card
+from stream_ser.card import CARD_KEY, FEATURES, LOG_PROBS, LOGITS, Card
 from stream_ser.cuda import driver_present, lacking
 from stream_ser.errors import ModelError, ProviderError
 from stream_ser.normalize import Normalizer
@@ -22,8 +23,7 @@ from stream_ser.text import printable
 
 Provider = Literal["auto", "cpu", "cuda"]
 DEFAULT_MODEL = "septr"
-INPUT_NAME = "log_mel"
-OUTPUT_NAME = "logits"
+INPUT_NAME, OUTPUT_NAME = "log_mel", LOGITS
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 _log = logging.getLogger(__name__)
@@ -104,6 +104,27 @@ def _session(path: Path, providers: list[str], threads: int) -> Any:
         ort.set_default_logger_severity(_WARNING)
 
 
+#: Tensors that a streaming network carries from one step to the next, in the order of the card's states.
+State = tuple[NDArray[np.float32], ...]
+#: Above the logarithm of 1, for rounding.
+_MOST_LOG_PROB = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a streaming network makes of a hop.
+
+    Attributes:
+        probabilities: calibrated, of the card's labels, by all that was heard since the state was initial.
+        log_probs: ``(hop / stride, classes)`` of its CTC output; None where it has none.
+        state: for the next hop.
+    """
+
+    probabilities: tuple[float, ...]
+    log_probs: NDArray[np.float32] | None
+    state: State
+
+
 class Engine:
     """One loaded model.
 
@@ -112,6 +133,7 @@ class Engine:
         card: its card.
         provider: the execution provider that the session really got.
         note: what a person should know about the choice of the provider; mostly empty.
+        frames: of log-mel, that the network takes at once.
     """
 
     def __init__(self, path: Path, provider: Provider = "auto", threads: int = 1) -> None:
@@ -143,12 +165,19 @@ class Engine:
             f"CUDA cannot be used here, running on {self.provider} (see 'stream-ser doctor')" if fell_back else ""
         )
         _log.info("%s: runs on %s", path, self.provider)
+        card = self.card
+        self.frames = card.window.hop if card.states else card.window.frames
+        self._normalize = Normalizer(card.features, card.mean, card.std, self.frames)
+        self._input = np.zeros((1, card.features.n_mels, self.frames), dtype=np.float32)
+        name = FEATURES if card.states else INPUT_NAME
+        self._inputs = {name: self._input.shape, **{state.input: state.shape for state in card.states}}
+        self._outputs: dict[str, tuple[int, ...]] = {LOGITS: (1, len(card.labels))}
+        if card.vocabulary:
+            self._outputs[LOG_PROBS] = (1, card.window.hop // card.stride, len(card.vocabulary))
+        self._outputs |= {state.output: state.shape for state in card.states}
         self._check_signature()
-        n_mels, frames = self.card.features.n_mels, self.card.window.frames
-        self._normalize = Normalizer(self.card.features, self.card.mean, self.card.std, frames)
-        self._input = np.zeros((1, n_mels, frames), dtype=np.float32)
-        self._feed = {INPUT_NAME: self._input}
-        self._run_network()  # warm-up: the first run allocates
+        self._feed = {name: self._input}
+        self._run_network(self.initial_state())  # warm-up: the first run allocates
 
     def _read_card(self) -> Card:
         text = read_metadata(self.path).get(CARD_KEY)
@@ -163,50 +192,84 @@ class Engine:
             raise ModelError(f"{self.path}: {error}") from None
 
     def _check_signature(self) -> None:
-        card = self.card
-        for kind, values, name, shape in (
-            ("input", self._run.get_inputs(), INPUT_NAME, [card.features.n_mels, card.window.frames]),
-            ("output", self._run.get_outputs(), OUTPUT_NAME, [len(card.labels)]),
+        """Refuse a graph whose inputs and outputs are not those that its card names."""
+        for kind, values, wanted in (
+            ("input", self._run.get_inputs(), self._inputs),
+            ("output", self._run.get_outputs(), self._outputs),
         ):
+            most = len(wanted) + 2
             try:
-                found = [(printable(v.name, 60), v.type, list(v.shape)[:8]) for v in values[:3]]
+                found = [(printable(v.name, 60), v.type, list(v.shape)[:8]) for v in values[:most]]
             except UnicodeDecodeError as error:
                 raise ModelError(
                     f"{self.path}: not a readable ONNX model (a name is no UTF-8: {error.reason}); export or download "
                     "it again"
                 ) from None
-            # The batch axis may be free (a name or None) or 1.
-            free = found and found[0][2] and (found[0][2][0] == 1 or not isinstance(found[0][2][0], int))
-            if not free or [(n, t, s[1:]) for n, t, s in found] != [(name, "tensor(float)", shape)]:
-                raise ModelError(
-                    f"{self.path}: {kind} is {found}, but its card needs one float32 {name!r} of shape "
-                    f"(batch, {', '.join(map(str, shape))}); export the model again"
-                )
+            given = {name: (type_, shape) for name, type_, shape in found}
+            for name, shape in wanted.items():
+                if len(found) != len(wanted) or not _fits(given.get(name), shape):
+                    only = "only " if len(wanted) == 1 else ""
+                    raise ModelError(
+                        f"{self.path}: {kind} is {printable(str(found), 300)}, but its card needs {only}float32 "
+                        f"{name!r} of shape ({', '.join(map(str, shape))}); export the model again"
+                    )
 
     def logits(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the network on one window.
+        """Run a network without states on one window.
 
         Args:
             window: raw log-mel ``(frames, n_mels)``; normalisation happens here, as the card asks.
 
         Returns:
             ``(labels,)`` float32.
-        """
-        self._normalize(window, self._input[0])
-        return self._run_network()
 
-    def _run_network(self) -> NDArray[np.float32]:
+        Raises:
+            ModelError: the network cannot be run.
+            ValueError: it has states.
+        """
+        if self.card.states:
+            raise ValueError(f"{self.card.name} carries states from hop to hop; use step()")
+        self._normalize(window, self._input[0])
+        output: NDArray[np.float32] = self._run_network(())[0][0]
+        return output
+
+    def initial_state(self) -> State:
+        """What a streaming network knows before it has heard anything; of any other network nothing."""
+        return tuple(np.zeros(state.shape, dtype=np.float32) for state in self.card.states)
+
+    def step(self, frames: NDArray[np.float32], state: State) -> Step:
+        """Run a streaming network on the newest frames. Nothing of it stays in here: several streams may take turns.
+
+        Args:
+            frames: raw log-mel ``(hop, n_mels)``, with the hop of the card's window.
+            state: of the step before, or :meth:`initial_state`.
+
+        Raises:
+            ModelError: the network cannot be run, or returned other shapes, NaN or infinity.
+        """
+        self._normalize(frames, self._input[0])
+        logits, *others = self._run_network(state)
+        log_probs = None
+        if self.card.vocabulary:
+            log_probs = others.pop(0)[0]
+            if np.isnan(log_probs).any() or log_probs.max() > _MOST_LOG_PROB:
+                raise ModelError(f"{self.path}: the network returned log_probs that are none; export it again")
+        if not all(np.isfinite(array).all() for array in others):
+            raise self._not_finite()
+        return Step(self._softmax(logits[0]), log_probs, tuple(others))
+
+    def _run_network(self, state: State) -> list[NDArray[np.float32]]:
+        """All outputs, in the order of ``_outputs``."""
+        feed = self._feed | {part.input: array for part, array in zip(self.card.states, state, strict=True)}
         try:
-            output = np.asarray(self._run.run([OUTPUT_NAME], self._feed)[0])
+            outputs = [np.asarray(output) for output in self._run.run(list(self._outputs), feed)]
         except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
             raise ModelError(f"{self.path}: the network cannot be run ({_reason(error)}); export it again") from None
         # What a graph declares of its output is not always what it computes.
-        if output.shape != (1, len(self.card.labels)):
-            raise ModelError(
-                f"{self.path}: the network returned {output.shape}, expected (1, {len(self.card.labels)}); "
-                "export it again"
-            )
-        return output[0]  # type: ignore[no-any-return]
+        for output, shape in zip(outputs, self._outputs.values(), strict=True):
+            if output.shape != shape:
+                raise ModelError(f"{self.path}: the network returned {output.shape}, expected {shape}; export it again")
+        return outputs
 
     def probabilities(self, window: NDArray[np.float32]) -> tuple[float, ...]:
         """Calibrated probabilities of the card's labels for one window, as for :meth:`logits`.
@@ -214,12 +277,26 @@ class Engine:
         Raises:
             ModelError: the network returned NaN or infinity.
         """
-        scaled = self.logits(window).astype(np.float64) / self.card.temperature
+        return self._softmax(self.logits(window))
+
+    def _softmax(self, logits: NDArray[np.float32]) -> tuple[float, ...]:
+        scaled = logits.astype(np.float64) / self.card.temperature
         exponentials = np.exp(scaled - scaled.max())
         values = exponentials / exponentials.sum()
         if not np.isfinite(values).all():
-            raise ModelError(f"{self.path}: the network returned values that are not finite; export it again")
+            raise self._not_finite()
         return tuple(values.tolist())
+
+    def _not_finite(self) -> ModelError:
+        return ModelError(f"{self.path}: the network returned values that are not finite; export it again")
+
+
+def _fits(found: tuple[str, list[Any]] | None, shape: tuple[int, ...]) -> bool:
+    """Whether a float32 tensor is there; its first axis may be free (a name or None) where 1 is wanted."""
+    if found is None or found[0] != "tensor(float)" or len(found[1]) != len(shape):
+        return False
+    first = shape[0] == 1 and not isinstance(found[1][0], int)
+    return list(shape[first:]) == found[1][first:]
 
 
 def load(model: str | os.PathLike[str] = DEFAULT_MODEL, provider: Provider = "auto", threads: int = 1) -> Engine:

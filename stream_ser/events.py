@@ -23,7 +23,8 @@ class Block:
     """Audio on its way from a source to the pipeline.
 
     Attributes:
-        samples: ``(time,)`` float32, mono, full scale at 1.0, at ``sample_rate`` of the source; may be empty.
+        samples: ``(time,)`` float32, mono, full scale at 1.0, at ``sample_rate`` of the source; may be empty. Of a
+            source of several streams ``(time, stream)``, until ``streams.split`` takes them apart.
         captured_at: ``time.monotonic()`` at the capture of the last sample, or None when it is not live.
         lost: samples (at the source's rate) that were lost right before this block and are not in it.
         gap: length of a loss that begins with this block's first sample: what stands for it, zeros and what a filter
@@ -124,7 +125,61 @@ class Notice:
     text: str
 
 
-Event = Prediction | Decision | Gap | Notice
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word that was said.
+
+    Attributes:
+        text: in the letters of the model's vocabulary.
+        start: first sample.
+        end: one past the last sample.
+        confidence: the network's probability of its characters, their geometric mean over the time that they take.
+    """
+
+    text: str
+    start: int
+    end: int
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was said: a line of words.
+
+    A line comes again whenever it grows, until it is final; its words stay, but for the last one, which may grow too.
+
+    Attributes:
+        words: one or more, in order.
+        label: of the emotion that was shown for most of the line, or :data:`UNCERTAIN`.
+        final: the line has ended.
+    """
+
+    words: tuple[Word, ...]
+    label: str
+    final: bool
+
+    @property
+    def text(self) -> str:
+        """The words with spaces between them."""
+        return " ".join(word.text for word in self.words)
+
+    @property
+    def start(self) -> int:
+        """First sample of the first word."""
+        return self.words[0].start
+
+    @property
+    def end(self) -> int:
+        """One past the last sample of the last word."""
+        return self.words[-1].end
+
+    @property
+    def confidence(self) -> float:
+        """Mean over the words."""
+        return sum(word.confidence for word in self.words) / len(self.words)
+
+
+Event = Prediction | Decision | Gap | Notice | Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +191,14 @@ class StreamInfo:
         model: name of the model from its card.
         labels: the model's labels, in the order of every ``Prediction.probabilities``.
         sample_rate: Hz; every sample position in the events counts at this rate.
+        transcribes: the model says what is said, too: there may be a :class:`Transcript`.
     """
 
     name: str
     model: str
     labels: tuple[str, ...]
     sample_rate: int
+    transcribes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

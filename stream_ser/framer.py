@@ -110,7 +110,7 @@ class Framer:
     def reset(self, start: int = 0) -> None:
         """Back to the start of a stream, whose first item has the position ``start``."""
         self._ring.reset()
-        self.total = self._last_end = start
+        self.total = self.last_end = start
         self._next_end = start + self._first
 
     def push(self, items: Array) -> Iterator[Windows]:
@@ -134,14 +134,14 @@ class Framer:
             unused = self.total - last
             span = self._ring.latest(self.size + (count - 1) * self.hop + unused)
             windows = sliding_window_view(span[: len(span) - unused or None], self.size, axis=0)[:: self.hop]
-            self._next_end, self._last_end = last + self.hop, last
+            self._next_end, self.last_end = last + self.hop, last
             yield Windows(end, np.moveaxis(windows, -1, 1))
 
     def flush(self, again: bool = False) -> Windows | None:
         """The window that ends with the stream, unless that is empty or, but for ``again``, was given out already."""
-        if self.total == self._last_end and not again:
+        if self.total == self.last_end and not again:
             return None
-        self._last_end = self.total
+        self.last_end = self.total
         return Windows(self.total, self._ring.latest(self.size)[None])
 
 

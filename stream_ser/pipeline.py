@@ -19,8 +19,6 @@ from stream_ser.decider import Decider
 from stream_ser.engine import DEFAULT_MODEL, Engine, load
 from stream_ser.errors import AudioError, ModelError
 from stream_ser.events import (
-    SILENCE,
-    UNCERTAIN,
     Block,
     Decision,
     Event,
@@ -30,9 +28,12 @@ from stream_ser.events import (
     StreamInfo,
     Summary,
     Timing,
+    Transcript,
 )
 from stream_ser.features import LogMel
 from stream_ser.framer import Framer
+from stream_ser.streamed import StreamedNetwork
+from stream_ser.tally import Tally
 from stream_ser.vad import CHUNK_MS, Voice, VoiceDetector, newest_utterance
 
 #: Level of digital silence, dBFS: finite, so that every output format can write it.
@@ -57,9 +58,6 @@ class Recognizer:
         decider: smoothing and thresholds; default: those of the model's card.
         vad: voice activity detection; None claims an emotion of whatever is loud enough.
         keep_judged: keep what the summary is the mean of. Grows with the stream: for evaluation, on clips.
-
-    Attributes:
-        judged: probabilities of each window that the summary rests on, empty unless asked for.
 
     Raises:
         ModelError: the card's log-mel cannot be computed, or there is no voice activity detection at its rate or on
@@ -92,16 +90,18 @@ class Recognizer:
         self._frames = Framer(features.n_fft, features.hop_length)
         self._nothing = np.full(features.n_mels + _EXTRA, self._log_mel.silence, dtype=np.float32)
         self._nothing[-_EXTRA:] = 0.0
+        self._streamed = StreamedNetwork(engine, self._log_mel.silence) if self.card.states else None
         self._columns = Framer(
             window.frames,
             window.hop,
             (features.n_mels + _EXTRA,),
-            first=window.minimum,
+            # A streaming network hears every hop; it is asked as late as any other.
+            first=window.minimum if self._streamed is None else window.hop,
             fill=self._nothing,
             at_once=1,
         )
         self._vad = None if vad is None else VoiceDetector(features.sample_rate, vad)
-        self._keep_judged = keep_judged
+        self._tally = Tally(self.card.labels, features.sample_rate, keep_judged)
         self._decider = Decider(self.card.labels, features.sample_rate, decider or self.card.decider)
         self.reset()
 
@@ -122,6 +122,8 @@ class Recognizer:
         self._frames.reset(start)
         self._columns.reset(self._first_column)
         self._decider.reset(start)
+        if self._streamed is not None:
+            self._streamed.reset(start)
         if self._vad is not None:
             self._vad.reset(start)
         # Chunks that the next frame may look at, the last one that it can see first.
@@ -130,12 +132,14 @@ class Recognizer:
         self._lost = 0
         self._skipped = 0
         self._skipped_last = False
-        self._features_s = 0.0
-        self._fullest = 0
-        self._sum = np.zeros(len(self.card.labels))
-        self._count = 0
-        self.judged: list[tuple[float, ...]] = []
-        self._seconds: dict[str, float] = {}
+        self._features_s = self._inference_s = 0.0
+        self._tally.reset()
+        self._predicted = False
+
+    @property
+    def judged(self) -> list[tuple[float, ...]]:
+        """Probabilities of each window, or stretch of speech, that the summary rests on; kept only if asked for."""
+        return self._tally.judged
 
     @property
     def current(self) -> Decision | None:
@@ -149,7 +153,8 @@ class Recognizer:
 
     def info(self, name: str) -> StreamInfo:
         """What a sink is told first."""
-        return StreamInfo(name, self.card.name, self.card.labels, self.card.features.sample_rate)
+        card = self.card
+        return StreamInfo(name, card.name, card.labels, card.features.sample_rate, bool(card.vocabulary))
 
     def push(
         self,
@@ -226,23 +231,23 @@ class Recognizer:
                 f"{heard} {unit} ({heard / features.sample_rate:.3f} s) of audio, too short: the "
                 f"model needs at least {needed_s:.2f} s"
             )
-        last = self._columns.flush(again=self._skipped_last)
+        new = self._columns.total - self._columns.last_end
+        last = self._columns.flush(again=not self._predicted or (self._skipped_last and self._streamed is None))
         if last is not None:
+            self._hear(last.end, last.values[0], new)
             self._predict(last.end, last.values[0], events, None)
+        if self._streamed is not None:
+            self._streamed.end_utterance()
+            self._judge(self._streamed)
         self._emit_decisions(self._decider.flush(), events)
+        self._emit_lines(events)
         return events
 
     def summary(self) -> Summary:
         """The stream as a whole, so far."""
-        label = SILENCE
-        probabilities: tuple[float, ...] = ()
-        if self._count:
-            probabilities = tuple((self._sum / self._count).tolist())
-            best = max(probabilities)
-            sure = best >= self._decider.config.abstain_below
-            label = self.card.labels[probabilities.index(best)] if sure else UNCERTAIN
+        label, probabilities = self._tally.whole(self._decider.config.abstain_below)
         heard = self._samples - self._start
-        return Summary(heard, self._lost, label, probabilities, dict(self._seconds), self._skipped)
+        return Summary(heard, self._lost, label, probabilities, dict(self._tally.seconds), self._skipped)
 
     def _take(self, samples: NDArray[np.float32], events: list[Event], captured_at: float | None, behind: bool) -> None:
         self._samples += samples.size
@@ -268,11 +273,34 @@ class Recognizer:
                     self._skipped_last = behind and self._holds_speech(window)
                     if self._skipped_last:
                         self._skipped += 1
+                        if self._streamed is not None:
+                            self._streamed.interrupt(windows.end - self._first_column)
                     else:
-                        self._predict(windows.end, window, events, captured_at)
+                        self._hear(windows.end, window, self._columns.hop)
+                        if windows.end - self._first_column >= self.card.window.minimum:
+                            self._predict(windows.end, window, events, captured_at)
+                    self._emit_lines(events)
             started = time.perf_counter()
         del self._voices[:seen]
         self._features_s += time.perf_counter() - started
+
+    def _hear(self, end: int, window: NDArray[np.float32], new: int) -> None:
+        """Let a streaming network hear the newest frames, if somebody speaks in them."""
+        if self._streamed is None or not new:
+            return
+        started = time.perf_counter()
+        end -= self._first_column
+        newest, speech_from = window[-new:], None
+        if newest[:, _POWER].any() and self._is_loud(window):
+            if self._vad is None:
+                speech_from = end - new
+            elif newest[:, _SPEAKING].any():
+                _, _, voice = self._newest_speech(end, window)
+                voice_from = end - new if voice is None else (voice[0] - self._start) // self.card.features.hop_length
+                speech_from = min(voice_from, end - new)
+        self._streamed.hear(window[:, :-_EXTRA], end, new, speech_from)
+        self._judge(self._streamed)
+        self._inference_s += time.perf_counter() - started
 
     def _predict(self, end: int, window: NDArray[np.float32], events: list[Event], captured_at: float | None) -> None:
         features = self.card.features
@@ -281,23 +309,27 @@ class Recognizer:
         level_dbfs = to_dbfs(float(window[-self.card.window.hop :, _POWER].mean(dtype=np.float64)))
         window, begin, voice = self._newest_speech(end, window)
         probabilities: tuple[float, ...] = ()
+        heard_from = max(0, end - len(window) + begin)
         if self._holds_speech(window):
-            probabilities = self.engine.probabilities(window[:, :-_EXTRA])
-        finished = time.perf_counter()
+            if self._streamed is None:
+                probabilities = self.engine.probabilities(window[:, :-_EXTRA])
+            elif self._streamed.probabilities:
+                probabilities, heard_from = self._streamed.probabilities, self._streamed.since
+        inference_s, self._inference_s = self._inference_s + time.perf_counter() - started, 0.0
         end_sample = self._start + features.samples_for(end)
         age_ms = None
         if captured_at is not None:
             behind_s = (self._samples - end_sample) / features.sample_rate
             age_ms = 1000.0 * (time.monotonic() - captured_at + behind_s)
         prediction = Prediction(
-            start=self._start + max(0, end - len(window) + begin) * features.hop_length,
+            start=self._start + heard_from * features.hop_length,
             end=end_sample,
             probabilities=probabilities,
             level_dbfs=level_dbfs,
-            timing=Timing(1000.0 * self._features_s, 1000.0 * (finished - started), age_ms),
+            timing=Timing(1000.0 * self._features_s, 1000.0 * inference_s, age_ms),
             voice=voice,
         )
-        self._features_s = 0.0
+        self._features_s, self._predicted = 0.0, True
         events.append(prediction)
         self._emit_decisions(self._decider.push(prediction), events)
         self._remember(end, probabilities)
@@ -326,7 +358,7 @@ class Recognizer:
 
     def _holds_speech(self, window: NDArray[np.float32]) -> bool:
         """Whether a window is worth an opinion: not too quiet, and with enough speech in it that is not long over."""
-        if float(window[:, _POWER].max()) < 10.0 ** (self._decider.config.silence_dbfs / 10.0):
+        if not self._is_loud(window):
             return False
         if self._vad is None:
             return True
@@ -335,24 +367,30 @@ class Recognizer:
         tail = 1 + round(self._vad.config.tail_s * features.sample_rate / features.hop_length)
         return bool(window[-tail:, _SPEAKING].any()) and voiced_s >= self._vad.config.min_voiced_s
 
+    def _is_loud(self, window: NDArray[np.float32]) -> bool:
+        floor: float = 10.0 ** (self._decider.config.silence_dbfs / 10.0)
+        return float(window[:, _POWER].max()) >= floor
+
     def _remember(self, end: int, probabilities: tuple[float, ...]) -> None:
-        # The whole stream is judged by its fullest windows: those without padding, or else the longest one. Where
-        # nobody speaks, or all is quiet, the network has no say: one click in an hour of silence is no emotion.
-        fill = min(end, self.card.window.frames)
-        heard = bool(self._decider.smoothed) if self._vad is None else bool(probabilities)
-        if not heard or fill < self._fullest:
+        # Where nobody speaks, or all is quiet, the network has no say: one click in an hour of silence is no emotion.
+        if not probabilities or (self._vad is None and not self._decider.smoothed):
             return
-        if fill > self._fullest:
-            self._fullest, self._count = fill, 0
-            self._sum[:] = 0.0
-            self.judged.clear()
-        self._sum += probabilities
-        self._count += 1
-        if self._keep_judged:
-            self.judged.append(probabilities)
+        if self._streamed is None:
+            self._tally.window(min(end, self.card.window.frames), probabilities)
+        else:
+            self._streamed.accept(probabilities)
+
+    def _judge(self, streamed: StreamedNetwork) -> None:
+        for verdict in streamed.verdicts():
+            self._tally.speech(verdict.frames, verdict.probabilities)
+
+    def _emit_lines(self, events: list[Event]) -> None:
+        if self._streamed is not None:
+            for line in self._streamed.lines():
+                label = self._tally.shown(line.words[0].start, line.words[-1].end, self.current)
+                events.append(Transcript(line.words, label, line.final))
 
     def _emit_decisions(self, decisions: list[Decision], events: list[Event]) -> None:
         for decision in decisions:
-            seconds = (decision.end - decision.start) / self.card.features.sample_rate
-            self._seconds[decision.label] = self._seconds.get(decision.label, 0.0) + seconds
+            self._tally.decided(decision)
             events.append(decision)

@@ -1,0 +1,158 @@
+"""A network with states on a stream: when it hears, when it forgets, and what it said of each utterance.
+
+It hears hop by hop while somebody speaks, from a moment before the voice on. It forgets where an utterance ends, and at
+a hop of digital silence: what was lost from a stream reads as zeros, and what follows a loss does not continue what was
+before it. As this hangs on the samples alone, a recording with a loss in it gives what the live stream gave.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_ser.engine import Engine, Step
+from stream_ser.transcript import Line, Transcriber
+
+#: Heard before the voice, seconds: an utterance begins more softly than voice activity detection notices.
+PREROLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the network said of a stretch of speech when it had heard it.
+
+    Attributes:
+        frames: length of the stretch.
+        probabilities: of the card's labels.
+    """
+
+    frames: int
+    probabilities: tuple[float, ...]
+
+
+class StreamedNetwork:
+    """Drives a network with states over the hops of one stream.
+
+    Args:
+        engine: of a card with states; it keeps nothing of the stream.
+        silence: log-mel of digital silence.
+
+    Attributes:
+        probabilities: what it says of the utterance that goes on, or that has just ended; empty before the first.
+        since: first frame of that utterance.
+    """
+
+    def __init__(self, engine: Engine, silence: float) -> None:
+        self._engine = engine
+        card = engine.card
+        self._hop = card.window.hop
+        self._nothing = np.full((self._hop, card.features.n_mels), silence, dtype=np.float32)
+        self._preroll = round(PREROLL_S * card.features.sample_rate / card.features.hop_length)
+        self._transcriber = Transcriber(card) if card.vocabulary else None
+        self.reset()
+
+    def reset(self, start: int = 0) -> None:
+        """Back to the start of a stream, whose first sample has the position ``start``."""
+        self._start = start
+        self.probabilities: tuple[float, ...] = ()
+        self.since = self._heard = self._judged = 0
+        self._state = self._engine.initial_state()
+        self._open = False
+        self._said: tuple[float, ...] = ()
+        self._lines: list[Line] = []
+        self._verdicts: list[Verdict] = []
+
+    def hear(self, frames: NDArray[np.float32], end: int, new: int, speech_from: int | None) -> None:
+        """Take the newest frames of the stream.
+
+        Args:
+            frames: raw log-mel ``(frames, n_mels)``: the new frames behind older ones.
+            end: of them, counted from the stream's start.
+            new: how many are new: a hop, or fewer at the stream's end.
+            speech_from: frame from which on somebody speaks; None where nobody does in the new frames, or they are
+                digital silence.
+        """
+        if speech_from is None:
+            self.end_utterance()
+            self._heard = end
+            return
+        hops = 0
+        if not self._open:
+            # Whole hops, up to the one that holds the beginning of the voice, if they are still there and unheard.
+            wanted = -(-(end - new - speech_from + self._preroll) // self._hop)
+            oldest = max(self._heard, end - len(frames), 0)
+            hops = max(0, min(wanted, (end - new - oldest) // self._hop))
+            self._begin(end - new - hops * self._hop)
+        first = len(frames) - new - hops * self._hop
+        for place in range(first, len(frames) - new, self._hop):
+            self._step(frames[place : place + self._hop], self._hop)
+        last = frames[len(frames) - new :]
+        if new < self._hop:
+            last = np.concatenate((last, self._nothing[new:]))
+        self._step(last, new)
+
+    def interrupt(self, end: int) -> None:
+        """The frames up to ``end`` are not heard: what follows them begins anew."""
+        self.end_utterance()
+        self.probabilities = ()
+        self._heard = end
+
+    def end_utterance(self) -> None:
+        """Nobody speaks any more: the rest of what was said, which the network gives with a delay."""
+        if not self._open:
+            return
+        if self._transcriber is not None:
+            for _ in range(-(-self._engine.card.delay_frames // self._hop)):
+                self._spell(self._engine.step(self._nothing, self._state))
+            self._lines += self._transcriber.end()
+        self._judge()
+        self._open = False
+
+    def accept(self, probabilities: tuple[float, ...]) -> None:
+        """What was shown of the utterance: it counts for the whole stream, also when much more is said."""
+        if self._open:
+            self._said = probabilities
+            if self._heard - self._judged >= self._engine.card.window.frames:
+                self._judge()
+
+    def lines(self) -> list[Line]:
+        """What was said since this was asked last."""
+        lines, self._lines = self._lines, []
+        return lines
+
+    def verdicts(self) -> list[Verdict]:
+        """What the network said of the speech that has ended since this was asked last."""
+        verdicts, self._verdicts = self._verdicts, []
+        return verdicts
+
+    def _begin(self, first: int) -> None:
+        self._open = True
+        self._state = self._engine.initial_state()
+        self.since = self._heard = self._judged = first
+        self._said = ()
+        if self._transcriber is not None:
+            self._transcriber.begin(self._sample(first))
+
+    def _step(self, frames: NDArray[np.float32], real: int) -> None:
+        step = self._engine.step(frames, self._state)
+        self.probabilities = step.probabilities
+        self._heard += real
+        self._spell(step)
+
+    def _spell(self, step: Step) -> None:
+        self._state = step.state
+        if self._transcriber is not None and step.log_probs is not None:
+            features = self._engine.card.features
+            limit = self._sample(self._heard) + features.n_fft - features.hop_length
+            self._lines += self._transcriber.push(step.log_probs, limit)
+
+    def _judge(self) -> None:
+        if self._said and self._heard > self._judged:
+            self._verdicts.append(Verdict(self._heard - self._judged, self._said))
+            self._judged = self._heard
+            self._said = ()
+
+    def _sample(self, frame: int) -> int:
+        return self._start + frame * self._engine.card.features.hop_length
