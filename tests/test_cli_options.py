@@ -1,5 +1,6 @@
 """Options of all commands that give results: a file of options, the log, quiet."""
 
+import importlib
 import json
 import logging
 import os
@@ -69,6 +70,19 @@ def test_options_come_from_the_file_and_the_command_line_wins(wav, config, call,
     path = config('format = "csv"\nquiet = true\nno-view = true\n[file]\nchannel = 1\n[listen]\nformat = "jsonl"\n')
     assert call("file", wav, "--config", path)[1] == call("file", wav, "--format", "csv")[1]
     assert call("file", "--config", path, wav, "--format", "rttm")[1] == call("file", wav, "--format", "rttm")[1]
+
+
+@pytest.mark.parametrize("command", [importlib.import_module(module) for module in CONFIGURED.values()])
+def test_every_flag_of_the_file_can_be_taken_back(command):
+    (command,) = (value for value in vars(command).values() if isinstance(value, click.Command))
+    for name, option in options_of(command).items():
+        assert not option.is_flag or option.secondary_opts, name
+
+
+def test_the_command_line_wins_over_a_flag_too(wav, config, call):
+    path = config("verbose = true\nquiet = true\n[file]\nrealtime = true\n")
+    back = ("--no-verbose", "--no-quiet", "--no-realtime")
+    assert call("file", wav, "--config", path, *back) == call("file", wav)
 
 
 def test_a_command_has_its_own_table(microphone, config, call):

@@ -63,6 +63,12 @@ def test_a_suffix_that_names_no_format_is_a_mistake(output, default):
         wanted(*output, default=default)
 
 
+def test_standard_output_is_no_two_outputs(wav, call):
+    code, out, err = call("file", wav, "-o", "-", "-o", "-")
+    assert (code, out) == (2, "")
+    assert "two --output are both -, standard output" in one_line(err)
+
+
 def test_several_outputs_say_the_same_at_once(wav, tmp_path, call):
     names = ("a.jsonl", "a.csv", "a.rttm", "a.srt", "a.vtt", "a.txt")
     options = [option for name in names for option in ("-o", tmp_path / name)]

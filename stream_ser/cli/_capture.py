@@ -72,9 +72,9 @@ _OPTIONS = (
         metavar="JSONL",
         help="Keep also how it came: blocks, timing, losses, notices. The audio goes to a WAV beside it.",
     ),
-    click.option("--force", is_flag=True, help="Let --record and --record-session overwrite files."),
+    click.option("--force/--no-force", default=False, help="Let --record and --record-session overwrite files."),
     click.option("--replay", type=_FILE, metavar="JSONL", help="Run a recorded session again instead of listening."),
-    click.option("--realtime", is_flag=True, help="With --replay: at the pace of the session."),
+    click.option("--realtime/--no-realtime", default=False, help="With --replay: at the pace of the session."),
 )
 
 

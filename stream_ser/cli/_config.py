@@ -10,6 +10,8 @@ Keys are the long names of options. Those on top are for every command that know
     device = "USB"
     output = ["talk.jsonl", "talk.srt"]
 
+A flag that a file sets is taken back by its other form, as in ``--no-quiet``.
+
 The file is data: nothing in it is evaluated, and paths in it are taken from the working folder.
 """
 

@@ -110,8 +110,8 @@ def _result_options(default: str) -> list[Callable[[Command], Command]]:
             help=f"Write results there ({_suffixes()}); may be given several times. - is standard output.",
         ),
         click.option("--plot", type=file, metavar="PNG", help="Draw waveform, log-mel and emotions (or .pdf, .svg)."),
-        click.option("--quiet", "-q", is_flag=True, help="Show nothing but results and errors."),
-        click.option("--verbose", "-v", is_flag=True, help="Say on standard error what happens."),
+        click.option("--quiet/--no-quiet", "-q", default=False, help="Show nothing but results and errors."),
+        click.option("--verbose/--no-verbose", "-v", default=False, help="Say on standard error what happens."),
         click.option("--log-file", type=file, metavar="FILE", help="Write what happens there, in full."),
         config_option,
     ]
@@ -129,7 +129,7 @@ def targets(results: Results, default: str | None) -> list[Target]:
         default: format where none was asked for, None for none.
 
     Raises:
-        click.UsageError: a suffix names no format, and nothing else does.
+        click.UsageError: a suffix names no format, and nothing else does; or standard output is named twice.
     """
     asked = results.format_
     if asked == "none":
@@ -141,6 +141,8 @@ def targets(results: Results, default: str | None) -> list[Target]:
         return [] if format_ is None else [Target(format_, None)]
     if len(results.output) == 1 and asked is not None:
         return [_target(results.output[0], asked)]
+    if results.output.count(STDOUT) > 1:
+        raise click.UsageError(f"two --output are both {STDOUT}, standard output; give a file for one of the two")
     found = [_target(name, _by_suffix(name, asked, default)) for name in results.output]
     if asked is not None and all(target.format_ != asked for target in found):
         found.append(Target(asked, None))

@@ -40,7 +40,7 @@ LONG_S = 30.0
 @result_options("table, unless there is an --output")
 @raw_option
 @channel_option
-@click.option("--realtime", is_flag=True, help="Pace the audio as if it were being spoken.")
+@click.option("--realtime/--no-realtime", default=False, help="Pace the audio as if it were being spoken.")
 @click.pass_context
 def file(
     ctx: click.Context,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @capture_options
 @recognition_options
 @result_options("none: the view has it, and moves to standard error where results are there")
-@click.option("--no-view", is_flag=True, help="Show nothing; with --format or --output.")
+@click.option("--no-view/--view", default=False, help="Show nothing; with --format or --output.")
 @click.pass_context
 def listen(
     ctx: click.Context,
