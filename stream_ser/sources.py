@@ -273,11 +273,7 @@ class WavRecorder(Closing):
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror}; choose another place") from error
         self._sample_rate = sample_rate
-        try:
-            self._put(self._header(_UNKNOWN_BYTES))
-        except OutputError:
-            self._stream.close()
-            raise
+        self._begun = False
 
     def _header(self, size: int) -> bytes:
         rate, channels, frame = self._sample_rate, self._channels, 2 * self._channels
@@ -290,6 +286,9 @@ class WavRecorder(Closing):
         Raises:
             OutputError: the disk is full, or the recording reaches WAV's 4 GiB.
         """
+        if not self._begun:
+            self._begun = True
+            self._put(self._header(_UNKNOWN_BYTES))
         lost = block.lost
         if lost and len(self._gaps) < MAX_REGIONS:
             self._gaps.append((self.samples, lost))
@@ -325,11 +324,14 @@ class WavRecorder(Closing):
                 if self._stream.seekable():
                     # By the file, not by what was meant to be there: the disk may have been full.
                     frame = 2 * self._channels
-                    data_bytes = (self._stream.seek(0, os.SEEK_END) - _HEADER.size) // frame * frame
-                    self._stream.truncate(_HEADER.size + data_bytes)
+                    size = max(0, self._stream.seek(0, os.SEEK_END) - _HEADER.size)
+                    rest = size % frame
                     self._stream.seek(0)
-                    self._stream.write(self._header(data_bytes))
-                    append_regions(self._stream, self._gaps)
+                    self._put(self._header(size - rest))
+                    if rest:
+                        self._stream.truncate(_HEADER.size + size - rest)
+                    if size:  # a device has none
+                        append_regions(self._stream, self._gaps)
             finally:
                 self._stream.close()
         except OSError as error:

@@ -6,7 +6,6 @@ import itertools
 import os
 import struct
 import wave
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,10 +151,9 @@ def test_a_recording_on_a_full_disk_is_a_whole_wav(room, tmp_path):
         assert wav.readframes(9_999) == b"\0\x20" * ((room - 44) // 2)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_recording_that_cannot_even_begin_is_one_line():
-    with pytest.raises(OutputError, match="cannot write /dev/full: No space left"):
-        WavRecorder("/dev/full", 16_000, force=True)
+def test_a_recording_may_go_to_a_device():
+    with WavRecorder(os.devnull, 16_000, force=True) as recorder:
+        recorder.write(Block(np.zeros(320, np.float32), lost=100))
 
 
 def test_a_recording_as_long_as_a_wav_can_be_is_completed(tmp_path, monkeypatch):
