@@ -4,6 +4,7 @@ import io
 import json
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +34,31 @@ def test_demo_needs_no_microphone(clip, call, monkeypatch):
     assert (code, err) == (0, "")
     assert "anger" in out
     assert "overall" in out
+
+
+def test_demo_gives_the_results_that_file_gives(clip, call, tmp_path):
+    out = tmp_path / "a.csv"
+    code, shown, err = call("demo", "--fast", "--format", "jsonl", "--no-vad")
+    assert code == 0
+    assert "overall" in err
+    lines = [json.loads(line) for line in shown.splitlines()]
+    assert {line["file"] for line in lines} == {f"demo ({clip.name})"}
+    expected = call("file", clip, "--format", "jsonl", "--no-vad")[1].splitlines()
+    assert [{**line, "file": str(clip)} for line in lines] == [json.loads(line) for line in expected]
+    assert call("demo", "--fast", "--quiet", "-o", out) == (0, "", "")
+    assert out.read_text().count("\n") > 3
+    code, _, err = call("demo", "--fast", "-o", clip, "--format", "csv")
+    assert code == 2
+    assert "is one of the inputs" in one_line(err)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_demo_says_that_an_output_failed_and_goes_on(clip, call):
+    code, out, err = call("demo", "--fast", "-o", "/dev/full", "--format", "csv")
+    assert code == 1
+    assert "overall" in out
+    one_line(err)
+    assert call("demo", "--fast", "--quiet", "-o", "/dev/full", "--format", "csv")[0] == 2
 
 
 def test_demo_is_paced(clip, call):

@@ -32,7 +32,7 @@ else:
     import tomli as tomllib
 
 #: Commands that have ``--config``, and their modules.
-CONFIGURED = {"listen": "stream_ser.cli.listen", "file": "stream_ser.cli.file"}
+CONFIGURED = {"listen": "stream_ser.cli.listen", "file": "stream_ser.cli.file", "demo": "stream_ser.cli.demo"}
 _OWN = "config"
 _MAX_BYTES = 1 << 20
 
