@@ -21,12 +21,14 @@ from stream_ser.events import (
     StreamInfo,
     Summary,
     Timing,
+    Transcript,
+    Word,
 )
 from stream_ser.sinks.jsonl import SCHEMA_VERSION, JsonLines
 
 SCHEMA = json.loads((resources.files("stream_ser.assets") / "events.schema.json").read_text(encoding="utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
-KINDS = {"stream", "prediction", "decision", "gap", "notice", "summary"}
+KINDS = {"stream", "prediction", "decision", "gap", "notice", "transcript", "summary"}
 INFO = StreamInfo("a.wav", "septr", ("anger", "happy"), 16_000)
 EVENTS = [
     Prediction(0, 16_352, (0.25, 0.75), -23.4),
@@ -36,6 +38,8 @@ EVENTS = [
     Decision(16_000, 48_000, "happy", 1.0),
     Decision(48_000, 56_000, UNCERTAIN, 0.3),
     Gap(56_000, 8_000),
+    Transcript((Word("SO", 16_100, 18_000, 0.9),), UNCERTAIN, False),
+    Transcript((Word("SO", 16_100, 18_000, 0.9), Word("GLAD", 19_000, 24_000, 1.0)), "happy", True),
     *(Notice(56_000, kind, "what happened") for kind in get_args(NoticeKind)),
 ]
 SUMMARIES = [

@@ -6,7 +6,7 @@ import csv
 import re
 from typing import TextIO
 
-from stream_ser.events import Decision, Event, StreamInfo, Summary
+from stream_ser.events import Decision, Event, StreamInfo, Summary, Transcript
 
 COLUMNS = ("file", "start_s", "end_s", "label", "confidence")
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -15,19 +15,20 @@ _FORMULA = re.compile(r"[=+@]|-(?!$|#\d+$)")
 
 
 class Csv:
-    """Writes ``file,start_s,end_s,label,confidence``; the header once, before the first stream.
+    """Writes ``file,start_s,end_s,label,confidence``, and ``text``; the header once, before the first stream.
 
     Args:
         out: text stream opened with ``newline=""`` (the rows end in a bare line feed); stays open.
         flush: hand every row on at once, for live streams.
+        header: whether to write it; not where several streams come at the same time, and another's sink does.
     """
 
-    def __init__(self, out: TextIO, *, flush: bool = False) -> None:
+    def __init__(self, out: TextIO, *, flush: bool = False, header: bool = True) -> None:
         self._out = out
         self._flush = flush
         self._rows = csv.writer(out, lineterminator="\n")
         self._info: StreamInfo | None = None
-        self._begun = False
+        self._begun = not header
 
     def open(self, info: StreamInfo) -> None:
         """Write the header, for the first stream: at once if rows are flushed, else before what follows."""
@@ -36,20 +37,23 @@ class Csv:
             self._begin()
 
     def write(self, event: Event) -> None:
-        """Write a row for a decision; other events have none."""
-        if not isinstance(event, Decision) or self._info is None:
+        """Write a row for a decision and for a finished line of words; other events have none."""
+        if self._info is None or not isinstance(event, Decision | Transcript):
+            return
+        if isinstance(event, Transcript) and not event.final:
             return
         self._begin()
         rate = self._info.sample_rate
-        self._rows.writerow(
-            (
-                cell(self._info.name),
-                f"{event.start / rate:.4f}",
-                f"{event.end / rate:.4f}",
-                cell(event.label),
-                f"{event.confidence:.4f}",
-            )
-        )
+        row = [
+            cell(self._info.name),
+            f"{event.start / rate:.4f}",
+            f"{event.end / rate:.4f}",
+            cell(event.label),
+            f"{event.confidence:.4f}",
+        ]
+        if self._info.transcribes:
+            row.append(cell(event.text) if isinstance(event, Transcript) else "")
+        self._rows.writerow(row)
         if self._flush:
             self._out.flush()
 
@@ -62,7 +66,8 @@ class Csv:
     def _begin(self) -> None:
         if not self._begun:
             self._begun = True
-            self._rows.writerow(COLUMNS)
+            more = ("text",) if self._info is not None and self._info.transcribes else ()
+            self._rows.writerow((*COLUMNS, *more))
 
 
 def cell(text: str) -> str:

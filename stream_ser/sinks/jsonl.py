@@ -4,7 +4,7 @@ Every object has ``type`` and ``file`` (the path, ``-``, or the device). Positio
 ``sample_rate``; the same in seconds ends in ``_s``. Floats are rounded: the same audio gives the same bytes.
 
 ``stream``
-    First line of each stream. ``schema`` (2), ``model``, ``labels`` (the order of all ``probabilities``),
+    First line of each stream. ``schema`` (3), ``model``, ``labels`` (the order of all ``probabilities``),
     ``sample_rate`` in Hz.
 ``prediction``
     One run of the network. ``start``, ``end``: the audio it saw. ``label``: the most probable label, or
@@ -19,6 +19,10 @@ Every object has ``type`` and ``file`` (the path, ``-``, or the device). Positio
 ``notice``
     Something about a live capture: ``at``, the sample up to which the stream had come, ``kind`` (``stalled``,
     ``resumed``, ``lost``, ``attached``, ``overflow``, ``behind`` or ``recording``) and ``text`` for people.
+``transcript``
+    What was said, from a model that transcribes: ``words``, each with ``text``, ``start``, ``end`` and ``confidence``;
+    ``text``, all of them; ``label``, the emotion of the line. While ``final`` is false the line comes again with each
+    new character, and takes the place of the one before.
 ``summary``
     Last line. ``samples``, ``duration_s``, ``lost`` (samples), ``label`` of the whole stream,
     ``probabilities`` (null for silence), ``seconds`` shown by label, ``skipped`` (predictions that were left out
@@ -31,10 +35,10 @@ from __future__ import annotations
 import json
 from typing import Any, TextIO
 
-from stream_ser.events import SILENCE, Decision, Event, Gap, Prediction, StreamInfo, Summary
+from stream_ser.events import SILENCE, Decision, Event, Gap, Prediction, StreamInfo, Summary, Transcript
 
 #: Changes with the lines, and with assets/events.schema.json, which describes them for machines.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 #: A sample at 16 kHz is 62.5 us.
 SECONDS_DIGITS = 4
 PROBABILITY_DIGITS = 4
@@ -63,7 +67,7 @@ class JsonLines:
             self._begin()
 
     def write(self, event: Event) -> None:
-        """Write a ``prediction``, ``decision``, ``gap`` or ``notice`` line."""
+        """Write the line of an event."""
         self._begin()
         if isinstance(event, Prediction):
             self._prediction(event)
@@ -76,6 +80,8 @@ class JsonLines:
             )
         elif isinstance(event, Gap):
             self._gap(event)
+        elif isinstance(event, Transcript):
+            self._transcript(event)
         else:
             self._line("notice", at=event.at, at_s=self._seconds(event.at), kind=event.kind, text=event.text)
 
@@ -137,6 +143,18 @@ class JsonLines:
             start_s=self._seconds(event.start),
             length_s=self._seconds(event.length),
         )
+
+    def _transcript(self, event: Transcript) -> None:
+        words = [
+            {
+                "text": word.text,
+                **self._span(word.start, word.end),
+                "confidence": round(word.confidence, PROBABILITY_DIGITS),
+            }
+            for word in event.words
+        ]
+        span = self._span(event.start, event.end)
+        self._line("transcript", **span, label=event.label, text=event.text, words=words, final=event.final)
 
     def _span(self, start: int, end: int) -> dict[str, Any]:
         return {"start": start, "end": end, "start_s": self._seconds(start), "end_s": self._seconds(end)}

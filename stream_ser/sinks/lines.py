@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.cells import cell_len, set_cell_size
 
-from stream_ser.events import SILENCE, Decision, Event, Gap, Notice, StreamInfo, Summary
+from stream_ser.events import SILENCE, Decision, Event, Gap, Notice, StreamInfo, Summary, Transcript
 from stream_ser.text import printable
 
 
@@ -16,10 +18,12 @@ class Lines:
 
     Args:
         out: text stream; stays open.
+        names: of all streams whose lines go there, where there are several: each line begins with its stream's.
     """
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, names: Sequence[str] = ()) -> None:
         self._out = out
+        self._width = max((cell_len(printable(name)) for name in names), default=0)
         self._info = StreamInfo("", "", (), 1)
         self._announced = -1
 
@@ -27,14 +31,17 @@ class Lines:
         """Say what is heard, and by which model."""
         self._info = info
         self._announced = -1
-        self._say(f"{printable(info.name)} ({info.model})")
+        self._say(f"({info.model})" if self._width else f"{printable(info.name)} ({info.model})")
 
     def write(self, event: Event) -> None:
-        """Write a line for a gap, and for a stretch so short that no tick came while it lasted."""
+        """Write a line for a gap, for what was said, and for a stretch so short that no tick came while it lasted."""
         if isinstance(event, Gap):
             self._say(f"{self._at(event.start)}  {event.length} samples lost")
         elif isinstance(event, Notice):
             self._say(f"{self._at(event.at)}  {event.kind}: {printable(event.text)}")
+        elif isinstance(event, Transcript):
+            if event.final:
+                self._say(f"{self._at(event.start)}  [{event.label}] {printable(event.text)}")
         elif isinstance(event, Decision):
             self._announce(event)
 
@@ -70,5 +77,6 @@ class Lines:
         return f"{samples / self._info.sample_rate:9.2f} s"
 
     def _say(self, line: str) -> None:
-        self._out.write(line + "\n")
+        name = set_cell_size(printable(self._info.name), self._width) + " " if self._width else ""
+        self._out.write(name + line + "\n")
         self._out.flush()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from stream_ser.events import Decision, Event, Gap, Prediction, StreamInfo, Summary
+from stream_ser.events import Decision, Event, Gap, Prediction, StreamInfo, Summary, Transcript
 from stream_ser.text import printable
 
 
 class Log:
-    """Decisions and the sum at level INFO, predictions at DEBUG, losses and notices at WARNING."""
+    """Decisions, what was said and the sum at level INFO, predictions at DEBUG, losses and notices at WARNING."""
 
     def __init__(self) -> None:
         self._log = logging.getLogger("stream_ser.events")
@@ -30,6 +30,10 @@ class Log:
         elif isinstance(event, Decision):
             span = (event.start / rate, event.end / rate)
             self._say(logging.INFO, "%.2f to %.2f s: %s, %.0f %%", *span, event.label, 100 * event.confidence)
+        elif isinstance(event, Transcript):
+            if event.final:
+                span = (event.start / rate, event.end / rate)
+                self._say(logging.INFO, "%.2f to %.2f s: [%s] %s", *span, event.label, printable(event.text))
         elif isinstance(event, Gap):
             self._say(logging.WARNING, "%.3f s: %d samples lost", event.start / rate, event.length)
         else:

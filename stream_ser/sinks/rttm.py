@@ -2,7 +2,8 @@
 
 One line a decision, ten fields: ``SPEAKER file 1 onset duration <NA> emotion emotion confidence <NA>``. The emotion is
 the speaker type (field 7) and the speaker's name (field 8) too, for most tools that score diarization read the name
-alone. Silence has no line. A loss of audio is a ``NOSCORE`` line: nobody knows what was said there.
+alone. Silence has no line. A word that was said is a ``LEXEME`` line, with the word in field 6 and the emotion of its
+line of words as the speaker. A loss of audio is a ``NOSCORE`` line: nobody knows what was said there.
 
 Reference: NIST, The 2009 (RT-09) Rich Transcription Meeting Recognition Evaluation Plan, appendix A.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from stream_ser.events import SILENCE, Decision, Event, Gap, StreamInfo, Summary
+from stream_ser.events import SILENCE, Decision, Event, Gap, StreamInfo, Summary, Transcript
 
 _ABSENT = "<NA>"
 
@@ -32,20 +33,34 @@ class Rttm:
         self._info = info
 
     def write(self, event: Event) -> None:
-        """Write a line for a decision or a gap."""
+        """Write a line for a decision or a gap, and for each word of a line of words."""
         if isinstance(event, Gap):
-            self._line("NOSCORE", event.start, event.length, _ABSENT, _ABSENT)
+            self._line("NOSCORE", event.start, event.length, _ABSENT, _ABSENT, _ABSENT, _ABSENT)
         elif isinstance(event, Decision) and event.label != SILENCE:
-            self._line("SPEAKER", event.start, event.end - event.start, word(event.label), f"{event.confidence:.4f}")
+            label = word(event.label)
+            self._line(
+                "SPEAKER", event.start, event.end - event.start, _ABSENT, label, label, f"{event.confidence:.4f}"
+            )
+        elif isinstance(event, Transcript) and event.final:
+            for said in event.words:
+                self._line(
+                    "LEXEME",
+                    said.start,
+                    said.end - said.start,
+                    word(said.text),
+                    "lex",
+                    word(event.label),
+                    f"{said.confidence:.4f}",
+                )
 
     def close(self, summary: Summary | None) -> None:
         """Hand on what is buffered."""
         self._out.flush()
 
-    def _line(self, kind: str, start: int, length: int, label: str, confidence: str) -> None:
+    def _line(self, kind: str, start: int, length: int, text: str, subtype: str, speaker: str, confidence: str) -> None:
         rate = self._info.sample_rate
         place = f"{word(self._info.name)} 1 {start / rate:.4f} {length / rate:.4f}"
-        self._out.write(f"{kind} {place} {_ABSENT} {label} {label} {confidence} {_ABSENT}\n")
+        self._out.write(f"{kind} {place} {text} {subtype} {speaker} {confidence} {_ABSENT}\n")
 
 
 def word(text: str) -> str:
