@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 
 class TrainCommand(click.Command):
-    """``stream-ser train NETWORK``; ``separator`` is trained on other data, by options of its own."""
+    """``stream-ser train NETWORK``; ``separator`` and ``multitask`` are trained by options of their own."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """Hand over to the command of separators where its name comes first."""
+        """Hand over to the command of such a network where its name comes first."""
+        if args[:1] == ["multitask"]:
+            from stream_ser.cli._multitask import multitask
+
+            return multitask.make_context(f"{info_name} multitask", args[1:], parent, **extra)
         if args[:1] == ["separator"]:
             from stream_ser.cli._separator import separator
 
@@ -103,7 +107,8 @@ def train(
       stream-ser train septr --data folder=voices --split random --init runs/first --out runs/mine
       torchrun --nproc-per-node 2 -m stream_ser train septr --data crema-d=/data/crema-d --out runs/two
 
-    Networks that separate mixtures have options of their own: see 'stream-ser train separator --help'.
+    Networks that separate mixtures, and the one that also spells, have options of their own: see 'stream-ser train
+    separator --help' and 'stream-ser train multitask --help'.
     """  # noqa: D301 - click wants the backspace itself
     from dataclasses import replace
 

@@ -1,0 +1,175 @@
+"""``stream-ser train multitask``: what ``stream-ser train`` hands on for the network that also spells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from stream_ser.train.multitask.loop import Epoch, MultitaskTrainer
+
+CONFIG = "multitask-config.json"
+
+
+@click.command()
+@click.option(
+    "--data",
+    multiple=True,
+    required=True,
+    metavar="CORPUS=PATH",
+    help="A corpus with emotions, transcripts or both, such as crema-d, ravdess, an4, librispeech; may be repeated.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder, such as runs/multitask.")
+@click.option("--ctc-weight", type=float, help="Of the CTC loss beside the emotion's; 0 learns emotion alone.")
+@click.option(
+    "--held-out",
+    multiple=True,
+    metavar="SENTENCE",
+    help="Learn no transcript of this sentence, and report it apart; may be repeated.",
+)
+@click.option("--epochs", type=click.IntRange(min=1))
+@click.option("--batch-size", type=click.IntRange(min=1), help="Clips a step.")
+@click.option("--lr", type=float, help="Peak learning rate.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of initialisation, drawn splits, order and draws.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="SECTION.FIELD=VALUE",
+    help="Change anything else, such as model.width=320, train.repeat=3, augment.noise_p=0.5.",
+)
+@click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+def multitask(
+    data: tuple[str, ...],
+    out: Path,
+    ctc_weight: float | None,
+    held_out: tuple[str, ...],
+    epochs: int | None,
+    batch_size: int | None,
+    lr: float | None,
+    seed: int | None,
+    changes: tuple[str, ...],
+    resume: bool,
+    device: str,
+) -> None:
+    """Train a streaming network that hears both what is said and how: transcript by CTC, and emotion.
+
+    A clip without an emotion or without a transcript adds nothing to the loss of what it lacks. With little speech it
+    spells the sentences that it was trained on and their words; LibriSpeech makes a recogniser of it.
+
+    Word and character error rates are of speakers that were held out, decoded greedily and by beam search with a
+    trigram model of the training texts, which is written as lm.arpa.
+
+    \b
+    Examples:
+      stream-ser train multitask --data crema-d=/data/crema-d --data an4=/data/an4 --out runs/multitask
+      stream-ser train multitask --data librispeech=/data/LibriSpeech --out runs/words
+    """  # noqa: D301 - click wants the character itself
+    from dataclasses import replace
+
+    import torch
+
+    from stream_ser.errors import OutputError, TrainError
+    from stream_ser.train.ctc import ENGLISH
+    from stream_ser.train.multitask import recipe
+    from stream_ser.train.multitask.data import gather
+    from stream_ser.train.multitask.loop import CHECKPOINT, MultitaskTrainer
+    from stream_ser.train.record import write_json
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise TrainError("--device cuda: torch sees no CUDA device; use --device cpu")
+    named = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "ctc_weight": ctc_weight}
+    shortcuts = [f"train.{name}={value}" for name, value in named.items() if value is not None]
+    config = recipe.apply(recipe.MultitaskRun(), [*changes, *shortcuts])
+    if held_out:
+        config = replace(config, train=replace(config.train, held_out=held_out))
+    there = (out / CHECKPOINT).exists()
+    if there and not resume:
+        raise TrainError(f"{out}: holds a run already; go on with --resume or choose another --out")
+    if resume and not there:
+        raise TrainError(f"{out}: holds no {CHECKPOINT} to resume; leave --resume away to start a run")
+    train = config.train
+    material = gather(data, ENGLISH, train.held_out, train.seed, train.validation_share)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
+    where = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    trainer = MultitaskTrainer(config, material, out, where)
+    click.echo(
+        f"split: {material.split}; {len(material.train)} training, {len(material.validation)} validation, "
+        f"{len(material.test)} test clips",
+        err=True,
+    )
+    write_json(out / CONFIG, config.as_dict())
+    try:
+        content = _fit(trainer, resume)
+    except KeyboardInterrupt:
+        click.echo(f"{out}: stopped after epoch {len(trainer.history)}; go on with --resume", err=True)
+        raise
+    click.echo(f"{out}: {content['parameters']:,} parameters, {len(trainer.history)} epochs")
+    print_results(content["results"])
+    click.echo(f"next: stream-ser export --model multitask --checkpoint {out / CHECKPOINT}", err=True)
+
+
+def _fit(trainer: MultitaskTrainer, resume: bool) -> dict[str, Any]:
+    """Decode, train and measure under a progress display; without a terminal, a line an epoch."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from stream_ser.train.multitask.report import finish
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description:>9}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        clips = len(trainer.material.train) + len(trainer.material.validation)
+        decoding = progress.add_task("decoding", total=clips, note="")
+        trainer.prepare(lambda: progress.advance(decoding))
+        progress.remove_task(decoding)
+        if resume:
+            trainer.resume()
+            console.print(f"resumed after epoch {len(trainer.history)}")
+        epochs = progress.add_task("epochs", total=trainer.config.train.epochs, completed=len(trainer.history), note="")
+        steps = progress.add_task("steps", total=trainer.steps, note="")
+
+        def on_epoch(epoch: Epoch) -> None:
+            progress.update(epochs, advance=1)
+            console.print(describe_epoch(epoch), highlight=False, soft_wrap=True)
+
+        trainer.fit(lambda step, loss: progress.update(steps, completed=step, note=f"loss {loss:.3f}"), on_epoch)
+        return finish(trainer)
+
+
+def describe_epoch(epoch: Epoch) -> str:
+    """One line for people."""
+    uar = "" if epoch.uar is None else f"UAR {epoch.uar:.4f}  "
+    wer = "".join(f"WER {name} {100 * rate:.1f} %  " for name, rate in epoch.wer.items())
+    return (
+        f"epoch {epoch.epoch:3d}  emotion loss {epoch.emotion_loss:.4f}  CTC loss {epoch.ctc_loss:.4f}  validation: "
+        f"{uar}{wer}lr {epoch.lr:.1e}  {epoch.seconds:.0f} s"
+    )
+
+
+def print_results(results: dict[str, Any]) -> None:
+    """Emotion and error rates of the held-out speakers."""
+    from stream_ser.train.multitask.report import rows
+
+    for part in ("validation", "test"):
+        if emotion := results.get(part, {}).get("emotion"):
+            click.echo(f"{part}: emotion UAR {emotion['uar']:.4f} WA {emotion['wa']:.4f}, {emotion['clips']} clips")
+    found = rows(results)
+    if not found:
+        return
+    names = ("part", "corpus", "words", "WER %", "CER %", "WER+LM %", "CER+LM %")
+    width = max(len(row[1]) for row in found)
+    for row in (names, *found):
+        click.echo(f"{row[0]:10} {row[1]:{width}} " + " ".join(f"{value:>8}" for value in row[2:]))
