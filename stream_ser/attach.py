@@ -12,7 +12,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from stream_ser.config import SAMPLE_RATE_HZ
 from stream_ser.errors import DeviceError
@@ -78,6 +81,18 @@ def selected(device: DeviceInfo, channel: Channels) -> list[int] | int | None:
             have = "1 channel" if most == 1 else f"{most} channels"
             raise DeviceError(f"{device.name} has {have}, not {number + 1}; choose another channel or device")
     return channel if isinstance(channel, int) else wanted
+
+
+def take(data: bytes, channels: int, wanted: list[int] | int | None) -> NDArray[np.float32]:
+    """What :func:`selected` wants of interleaved 16-bit frames: ``(time,)``, or ``(time, channel)`` of several."""
+    frames = np.frombuffer(data, np.int16).reshape(-1, channels)
+    if wanted is not None:
+        samples = frames[:, wanted].astype(np.float32)
+    elif channels == 1:
+        samples = frames[:, 0].astype(np.float32)
+    else:  # rounded, so that a recording in 16 bits is what was heard
+        samples = np.rint(frames.mean(axis=1)).astype(np.float32)
+    return cast(NDArray[np.float32], samples / np.float32(32768.0))
 
 
 def settings(device: DeviceInfo, sample_rate: int | None, channel: Channels) -> tuple[int, int]:

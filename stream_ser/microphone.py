@@ -11,10 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Literal, cast, get_args
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Literal, get_args
 
 from stream_ser import attach
 from stream_ser.attach import Channels
@@ -35,6 +32,8 @@ _MAX_LATENCY_S = 10.0
 _POLL_S = 0.25
 #: Silence of a device that is told, and that of one that has just been opened.
 _STALL_NOTICE_S, _SLOW_START_S = 0.5, 2.0
+#: How long a device may take to stop.
+_CLOSE_S = 2.0
 #: Between two tries to open a lost device.
 _RETRY_S, _MAX_RETRY_S = 0.5, 8.0
 #: ``skip-hop``: predictions are left out from one to the other.
@@ -48,6 +47,7 @@ class _Captured:
     """One callback's worth; ``position`` counts the samples before it, whether or not they were dropped."""
 
     data: bytes
+    channels: int
     position: int
     arrived_s: float
     age_s: float
@@ -130,6 +130,7 @@ class Microphone:
         self._stream: Any = None
         self._streams = 0
         self._closing = threading.Event()
+        self._closed_s = math.inf
         self._noise = contextlib.ExitStack()
         self._heard_s, self._opened_s, self._delivers = 0.0, math.inf, False
         self._behind = False
@@ -142,7 +143,7 @@ class Microphone:
         arrived_s = self._heard_s = time.monotonic()
         self._delivers = True
         age_s = times.currentTime - times.inputBufferAdcTime
-        self._held.append(_Captured(bytes(data), self._clock.position, arrived_s, age_s))
+        self._held.append(_Captured(bytes(data), self._channels, self._clock.position, arrived_s, age_s))
         missing = self._clock.arrived(frames, arrived_s)
         self.captured_samples += frames
         self.missing_samples += missing
@@ -155,8 +156,10 @@ class Microphone:
         held, self._held = self._held, []
         for item in held:
             if self._overload == "drop-oldest" and self._queue.qsize() >= self._queue_blocks:
-                with contextlib.suppress(queue.Empty):
-                    self._queue.get_nowait()
+                # A tenth of all that waits: block by block, every other one would go, and every word with them.
+                for _ in range(max(1, self._queue_blocks // 10)):
+                    with contextlib.suppress(queue.Empty):
+                        self._queue.get_nowait()
             self._queue.put(replace(item, position=item.position + missing) if missing else item)
 
     def _open(self) -> None:
@@ -166,7 +169,7 @@ class Microphone:
         self._opened_s = min(self._opened_s, self._heard_s)
         try:
             with quiet_native_stderr():
-                self._stream = self._sd.RawInputStream(
+                stream = self._stream = self._sd.RawInputStream(
                     samplerate=self.sample_rate,
                     blocksize=self._block_frames,
                     device=self.device.index,
@@ -176,7 +179,7 @@ class Microphone:
                     callback=self._callback,
                     finished_callback=lambda: self._queue.put(number),
                 )
-                self._stream.start()
+                stream.start()  # another thread may have taken it from self
             attach.listening(self, True)
         except self._sd.PortAudioError as error:
             self._stop()
@@ -216,9 +219,9 @@ class Microphone:
         end = None if self.duration_s is None else round(self.duration_s * self.sample_rate)
         for item in self._items(end):
             if not isinstance(item, _Captured):
-                yield Block(self._samples(b""), notices=(item,))
+                yield Block(attach.take(b"", self._channels, self._taken), notices=(item,))
                 continue
-            samples = self._samples(item.data)
+            samples = attach.take(item.data, item.channels, self._taken)
             lost = item.position - expected
             if end is not None:
                 lost = min(lost, end - expected)
@@ -239,7 +242,9 @@ class Microphone:
             except queue.Empty:
                 now_s = time.monotonic()
                 if self._closing.is_set():
-                    return
+                    if now_s - self._closed_s < _CLOSE_S:  # what was held back is on its way
+                        continue
+                    break
                 patience_s = _STALL_NOTICE_S if self._delivers else _SLOW_START_S
                 if now_s - self._heard_s < min(patience_s, self._stall_s):
                     continue
@@ -253,7 +258,7 @@ class Microphone:
                 reason = f"no audio for {self._stall_s:g} s"
             else:
                 if item is None and self._closing.is_set():
-                    return
+                    break
                 if isinstance(item, _Captured):
                     if state != "heard":
                         kind: NoticeKind = "resumed" if state == "stalled" else "attached"
@@ -274,13 +279,17 @@ class Microphone:
                 yield "lost", f"{lost}; looking for it"
             yield from self._reopen(retry_s)
             retry_s = min(2 * retry_s, _MAX_RETRY_S)
-        # The time is over, and the device that should have filled it is silent.
         self._stop()
         while not self._queue.empty():
             if isinstance(item := self._queue.get(), _Captured):
                 yield item
-        self.missing_samples += max(0, end - self._clock.position)
-        yield _Captured(b"", max(end, self._clock.position), time.monotonic(), 0.0)
+        # The device that should have filled the rest of the time is silent.
+        until = end or 0
+        if self._closing.is_set():
+            until = 0 if state == "heard" else self._clock.due(self._closed_s)
+        if (missing := until - self._clock.position) > 0:
+            self.missing_samples += missing
+            yield _Captured(b"", self._channels, until, time.monotonic(), 0.0)
 
     def _is_over(self, end: int, now_s: float) -> bool:
         """Whether audio that comes now, or is on its way since a second, lies behind the end."""
@@ -363,20 +372,9 @@ class Microphone:
         """Audio that waits for the consumer, in seconds."""
         return self._queue.qsize() * self._block_frames / self.sample_rate
 
-    def _samples(self, data: bytes) -> NDArray[np.float32]:
-        """``(time,)``, or ``(time, channel)`` where there are several streams."""
-        frames = np.frombuffer(data, np.int16).reshape(-1, self._channels)
-        if self._taken is not None:
-            taken = frames[:, self._taken].astype(np.float32)
-        elif self._channels == 1:
-            taken = frames[:, 0].astype(np.float32)
-        else:  # rounded, so that a recording in 16 bits is what was heard
-            taken = np.rint(frames.mean(axis=1)).astype(np.float32)
-        return cast(NDArray[np.float32], taken / np.float32(32768.0))
-
     def _captured_at(self, item: _Captured) -> float:
         """When the last sample was captured; when it arrived, if PortAudio's clock makes no sense."""
-        length_s = len(item.data) / (2 * self._channels * self.sample_rate)
+        length_s = len(item.data) / (2 * item.channels * self.sample_rate)
         age_s = item.age_s - length_s  # the clock names the first sample
         return item.arrived_s - age_s if 0.0 <= age_s <= _MAX_LATENCY_S else item.arrived_s
 
@@ -391,6 +389,7 @@ class Microphone:
 
     def close(self) -> None:
         """Stop the capture; what is queued can still be iterated."""
+        self._closed_s = min(self._closed_s, time.monotonic())
         self._closing.set()
         with attach.LOCK:
             self._stop()

@@ -197,6 +197,72 @@ def test_scripts_get_an_error(portaudio):
             list(mic)
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_a_silent_device_misses_until_the_end_is_in_the_books(portaudio, quick, ended):
+    """Stopped while the device was away, the timeline ended where the device did, and nothing was said to be lost."""
+    portaudio._terminate = portaudio._initialize = lambda: None
+    with Microphone(on_lost="retry") as mic:
+        opened_s = time.monotonic()
+        portaudio.deliver(np.ones(320))
+        if ended:
+            portaudio.opened["finished_callback"]()
+        portaudio.rates = ()
+        blocks = []
+        for block in mic:
+            blocks.append(block)
+            if {"lost", "stalled"} & {notice[0] for notice in block.notices}:
+                time.sleep(0.1)
+                mic.close()
+        closed_s = time.monotonic()
+    heard = sum(len(block.samples) for block in blocks)
+    assert heard == mic.captured_samples == 320
+    assert blocks[-1].lost == mic.lost_samples == mic.missing_samples
+    assert 0.1 * RATE <= blocks[-1].lost <= (closed_s - opened_s) * RATE
+
+
+def test_what_waits_when_the_device_is_slow_to_stop_is_heard(portaudio, quick):
+    """The iteration ended as soon as it found nothing in the queue, before the capture had handed over the rest."""
+    with Microphone() as mic:
+        portaudio.deliver(np.ones(320))
+        mic._clock.settled, mic._clock.arrived = False, lambda samples, now_s: 0
+        portaudio.deliver(np.ones(320))
+        portaudio.close = lambda: time.sleep(0.2)
+        closing = threading.Timer(0.05, mic.close)
+        closing.start()
+        assert sum(len(block.samples) for block in mic) == mic.captured_samples == 640
+        closing.join()
+
+
+def test_late_consumers_lose_words_and_not_every_other_moment(portaudio):
+    """One block went for each that came: what was left were snippets of twenty milliseconds."""
+    with Microphone(queue_seconds=1.0) as mic:
+        for _ in range(51):
+            portaudio.deliver(np.ones(320))
+        mic.close()
+        assert [block.lost for block in mic] == [5 * 320] + [0] * 45
+
+
+def test_what_was_captured_keeps_its_channels_when_the_device_comes_back_with_others(portaudio):
+    portaudio.mono = False
+    with Microphone() as mic:
+        portaudio.deliver(np.array([[2, 4], [6, 8]]))
+        mic._channels = 1
+        portaudio.deliver(np.array([7, 9]))
+        mic.close()
+        assert [(block.samples * 32768).tolist() for block in mic] == [[3, 7], [7, 9]]
+
+
+def test_a_close_while_the_device_is_being_opened_breaks_nothing(portaudio):
+    class Taken(Microphone):
+        """Another thread takes the stream as soon as it is there."""
+
+        _stream = property(lambda self: None, lambda self, stream: None)
+
+    with Taken() as mic:
+        mic.close()
+        assert list(mic) == []
+
+
 # --- what C libraries print while a stream is open --------------------------------------------------------------
 
 NOISY = """
