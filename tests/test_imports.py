@@ -77,7 +77,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "streams": BASE | {"sources"},
     "watchdog": BASE,
     "pipeline": BASE | STAGES | {"streamed", "tally"},
-    "cli": RUNTIME | {"train", "export"},
+    "cli": RUNTIME | {"bench", "train", "export"},
     "models": BASE,
     "train": (RUNTIME - {"sources", "microphone", "portaudio", "sinks"}) | {"models"},
     "export": (RUNTIME - {"sources", "microphone", "portaudio", "sinks"}) | {"models", "train"},
