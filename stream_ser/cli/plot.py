@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from stream_ser.cli._files import Claims
 
 if TYPE_CHECKING:
     from stream_ser.train.separation.pictures import Signal
@@ -72,6 +74,7 @@ def plot(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from stream_ser.errors import AudioError, OutputError
+    from stream_ser.text import printable
 
     try:
         from stream_ser.train.separation import pictures
@@ -90,17 +93,24 @@ def plot(
     failed = 0
     errors = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, disable=not errors.is_terminal, transient=True) as progress:
+    # Names that come on the same terminal show the progress, and would tear a bar.
+    named = sys.stdout.isatty()
+    with Progress(*columns, console=errors, disable=named or not errors.is_terminal, transient=True) as progress:
+
+        def say(text: str) -> None:
+            progress.console.print(printable(text), soft_wrap=True, markup=False, highlight=False)
+
         for picture in progress.track(wanted):
             try:
-                signals = [_read(title, path, start, duration) for title, path in picture.rows]
+                signals = [_read(title, path, start, duration, say) for title, path in picture.rows]
             except AudioError as error:
                 failed += 1
-                click.echo(f"stream-ser: error: {error}", err=True)
+                say(f"stream-ser: error: {error}")
                 continue
             picture.out.parent.mkdir(parents=True, exist_ok=True)
             pictures.save(pictures.draw(signals), picture.out)
-            click.echo(picture.out)
+            # Colour: else click takes from a name in a pipe what looks like an escape sequence.
+            click.echo(printable(str(picture.out)) if named else picture.out, color=True)
             sys.stdout.flush()
     if failed:
         ctx.exit(2 if failed == len(wanted) else _SOME_FAILED)
@@ -143,21 +153,23 @@ def _check(wanted: list[Picture], force: bool) -> None:
     """Refuse before anything is drawn.
 
     Raises:
-        OutputError: a picture is there already, or two would have one name.
+        OutputError: a picture is there already, is one of the sounds, or two would have one name.
     """
     from stream_ser.errors import OutputError
 
+    claims = Claims(path for picture in wanted for _, path in picture.rows)
     seen: dict[Path, Path] = {}
     for picture in wanted:
         source = picture.rows[0][1]
         other = seen.setdefault(picture.out, source)
         if other is not source:
             raise OutputError(f"{picture.out}: would show {other} and {source}; draw them into two folders")
+        claims.check(picture.out, "picture")
         if picture.out.exists() and not force:
             raise OutputError(f"{picture.out}: is there already; draw over it with --force, or choose another --out")
 
 
-def _read(title: str, path: Path, start: float, duration: float) -> Signal:
+def _read(title: str, path: Path, start: float, duration: float, say: Callable[[str], None]) -> Signal:
     """What is shown of a file; says so where that is not all of it.
 
     Raises:
@@ -177,7 +189,7 @@ def _read(title: str, path: Path, start: float, duration: float) -> Signal:
             kept.append(block[max(0, first - position) : max(0, last - position)])
             position += block.size
             if position > last:
-                click.echo(f"{path}: longer than what is drawn, {start:g} to {start + duration:g} s", err=True)
+                say(f"{path}: longer than what is drawn, {start:g} to {start + duration:g} s")
                 break
     samples = np.concatenate(kept)
     if not samples.size:
