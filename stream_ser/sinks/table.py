@@ -9,8 +9,9 @@ from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.text import Text
 
-from stream_ser.events import SILENCE, UNCERTAIN, Decision, Event, Gap, StreamInfo, Summary
+from stream_ser.events import SILENCE, UNCERTAIN, Decision, Event, Gap, StreamInfo, Summary, Transcript
 from stream_ser.sinks import clock
+from stream_ser.sinks.captions import listed as listed_words
 from stream_ser.sinks.draw import GAP, axis, bar, fit, fit_tail, sample_cells, strip
 from stream_ser.sinks.palette import FAINT, GREY, LOST, colours
 from stream_ser.text import printable
@@ -44,15 +45,21 @@ class Table:
         self._decisions: list[Decision] = []
         self._gaps: list[Gap] = []
         self._first: list[Decision | Gap] = []
-        self._count = 0
+        self._count = self._lines = 0
+        self._said: list[Transcript] = []
 
     def open(self, info: StreamInfo) -> None:
         """Forget the stream before."""
         self._info = info
-        self._decisions, self._gaps, self._first, self._count = [], [], [], 0
+        self._decisions, self._gaps, self._first, self._said = [], [], [], []
+        self._count = self._lines = 0
 
     def write(self, event: Event) -> None:
-        """Keep decisions and gaps, of a long stream as many as the timeline can show."""
+        """Keep decisions and gaps, of a long stream as many as the timeline can show, and the first lines of words."""
+        if isinstance(event, Transcript) and event.final:
+            self._lines += 1
+            if len(self._said) < MAX_LISTED:
+                self._said.append(event)
         if not isinstance(event, (Decision, Gap)):
             return
         self._count += 1
@@ -75,7 +82,10 @@ class Table:
             return
         width = min(self._console.width, MAX_WIDTH)
         spans: list[Decision | Gap] = [*self._decisions, *self._gaps] if self._chart else []
-        self._console.print(render(self._info, spans, summary, width, listed=self._first, count=self._count))
+        words = _transcript(self._info, self._said, self._lines, width) if self._chart else []
+        self._console.print(
+            render(self._info, spans, summary, width, listed=self._first, count=self._count, words=words)
+        )
 
 
 def _longer(first: Decision, second: Decision) -> Decision:
@@ -92,6 +102,7 @@ def render(
     *,
     listed: Sequence[Decision | Gap] | None = None,
     count: int | None = None,
+    words: Sequence[Text] = (),
 ) -> Group:
     """The printed result as text lines, none wider than ``width``.
 
@@ -102,6 +113,7 @@ def render(
         width: cells, 40 or more to look well.
         listed: the first of them, in order, where ``spans`` are a coarser picture of them.
         count: how many there were.
+        words: rows of what was said.
     """
     listed = (spans if listed is None else listed)[:MAX_LISTED]
     count = len(spans) if count is None else count
@@ -122,6 +134,8 @@ def render(
             rest = f"  … and {count - len(listed)} more: --format csv or jsonl writes all of them"
             lines.append(Text(fit(rest, width), style=FAINT))
         lines.append(Text())
+    if words:
+        lines += [*words, Text()]
     lines += _verdict(info, summary, colour, width)
     return Group(*lines, Text())
 
@@ -185,6 +199,16 @@ def _stretch(span: Decision | Gap, rate: int, colour: dict[str, str], width: int
             line.append_text(bar(span.confidence, max(0, min(30, width - line.cell_len)), hue))
     line.truncate(width)
     return line
+
+
+def _transcript(info: StreamInfo, said: Sequence[Transcript], count: int, width: int) -> list[Text]:
+    """Rows of what was said: the first lines, and how many more there were."""
+    colour = colours(info.labels)
+    rows = [row for line in said for row in listed_words(line, info.sample_rate, width, colour)]
+    if count > len(said):
+        rest = f"  … and {count - len(said)} more: --format srt, csv or jsonl writes all of them"
+        rows.append(Text(fit(rest, width), style=FAINT))
+    return rows
 
 
 def _verdict(info: StreamInfo, summary: Summary, colour: dict[str, str], width: int) -> list[Text]:
