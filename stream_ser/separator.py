@@ -7,8 +7,7 @@ asked for the same number of hops at once: any split of the samples into blocks 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from stream_ser.errors import ModelError
 from stream_ser.events import Block
 from stream_ser.onnxfile import read_metadata
 from stream_ser.separator_card import AFTER, MIXTURE, SOURCES, SeparatorCard
-from stream_ser.sources import GapMarker
+from stream_ser.sources import GapMarker, Source, resampled
 from stream_ser.text import printable
 
 DEFAULT_SEPARATOR = "separator"
@@ -182,13 +181,11 @@ class SeparatorStream:
         card = self.separator.card
         rest = self._down.flush()
         missing = -(len(self._waiting) + len(rest) + card.delay) % self._step
-        ends = [self._separated(np.concatenate([rest, np.zeros(card.delay + missing, np.float32)]))]
-        late = self._emit(ends[0])
+        late = self._emit(self._separated(np.concatenate([rest, np.zeros(card.delay + missing, np.float32)])))
+        missing = self._taken - self._given
         # Rates that do not divide leave a sample more or less.
-        filtered = [up.flush() for up in self._up]
-        last = np.stack(filtered)[:, : self._taken - self._given]
-        short = self._taken - self._given - last.shape[1]
-        whole = np.concatenate([late, np.pad(last, ((0, 0), (0, short)))], axis=1)
+        last = np.stack([up.flush() for up in self._up])[:, :missing]
+        whole = np.concatenate([late, np.pad(last, ((0, 0), (0, missing - last.shape[1])))], axis=1)
         self.reset()
         return whole
 
@@ -217,61 +214,58 @@ class SeparatorStream:
         return out
 
 
-def separate_blocks(blocks: Iterable[Block], stream: SeparatorStream) -> Iterator[tuple[Block, ...]]:
-    """The blocks of each source, side by side; losses, notices and times of capture stay where they were.
+class Separated:
+    """What a separator makes of a source: a source of as many streams, in step with it.
+
+    Losses, notices and times of capture stay where they were. Of several streams the blocks are ``(time, stream)``, as
+    :mod:`stream_ser.streams` takes them apart.
 
     Args:
-        blocks: at the stream's rate and without holes, as :func:`stream_ser.sources.resampled` gives them.
-        stream: fresh or reset.
+        source: opened; of one stream.
+        stream: fresh or reset; its rate is that of the blocks.
+        index: give this source alone, from 0.
 
-    Yields:
-        A block for each source, all of one length.
-
-    Raises:
-        ModelError: see :meth:`Separator.separate`.
-    """
-    rate = stream.sample_rate
-    markers = [GapMarker(rate, rate) for _ in stream.sources]
-    taken = given = 0
-    last_captured_at: float | None = None
-
-    def emit(ready: NDArray[np.float32], captured_at: float | None, behind: bool) -> Iterator[tuple[Block, ...]]:
-        nonlocal given
-        given += ready.shape[1]
-        if captured_at is not None:
-            captured_at -= (taken - given) / rate
-        block = Block(_NONE, captured_at, behind=behind)
-        cut = [marker.cut(replace(block, samples=source)) for marker, source in zip(markers, ready, strict=True)]
-        return zip(*cut, strict=True)
-
-    for block in blocks:
-        if block.notices:
-            yield tuple(Block(_NONE, notices=block.notices) for _ in markers)
-        if block.gap:
-            for marker in markers:
-                marker.lose(taken, block.gap)
-        taken += len(block.samples)
-        if len(block.samples):
-            last_captured_at = block.captured_at
-        yield from emit(stream.push(block.samples), block.captured_at, block.behind)
-    yield from emit(stream.flush(), last_captured_at, behind=False)
-
-
-class SeparatedSource:
-    """One source of a mixture as a source of blocks, for what hears one stream.
-
-    Args:
-        mixture: opened; at the rate of ``stream`` and without holes.
-        stream: fresh or reset.
-        index: of the source, from 0.
+    Attributes:
+        name: of the source.
+        sample_rate: Hz.
+        parts: what tells the streams apart.
     """
 
-    def __init__(self, name: str, mixture: Iterable[Block], stream: SeparatorStream, index: int) -> None:
-        self.name = name
+    def __init__(self, source: Source, stream: SeparatorStream, index: int | None = None) -> None:
+        self.name = source.name
         self.sample_rate = stream.sample_rate
-        self._mixture, self._stream, self._index = mixture, stream, index
+        count = 1 if index is not None else len(stream.sources)
+        self.parts = tuple(f"#{number}" for number in range(1, count + 1)) if count > 1 else ("",)
+        self._source, self._stream, self._index = source, stream, index
 
     def __iter__(self) -> Iterator[Block]:
-        """Blocks of the source, until the mixture ends."""
-        for sources in separate_blocks(self._mixture, self._stream):
-            yield sources[self._index]
+        """Blocks until the source ends.
+
+        Raises:
+            ModelError: see :meth:`Separator.separate`.
+        """
+        rate, stream = self.sample_rate, self._stream
+        marker = GapMarker(rate, rate)
+        nothing = _NONE if self.parts == ("",) else np.zeros((0, len(self.parts)), np.float32)
+        taken = given = 0
+        last_captured_at: float | None = None
+
+        def emit(ready: NDArray[np.float32], captured_at: float | None, behind: bool) -> Iterator[Block]:
+            nonlocal given
+            given += ready.shape[1]
+            if captured_at is not None:
+                captured_at -= (taken - given) / rate
+            alone = 0 if len(ready) == 1 else self._index
+            samples = ready.T if alone is None else ready[alone]
+            return marker.cut(Block(np.ascontiguousarray(samples), captured_at, behind=behind))
+
+        for block in resampled(self._source, rate):
+            if block.notices:
+                yield Block(nothing, notices=block.notices)
+            if block.gap:
+                marker.lose(taken, block.gap)
+            taken += len(block.samples)
+            if len(block.samples):
+                last_captured_at = block.captured_at
+            yield from emit(stream.push(block.samples), block.captured_at, block.behind)
+        yield from emit(stream.flush(), last_captured_at, behind=False)

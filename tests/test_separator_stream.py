@@ -13,8 +13,9 @@ from separators import FACTORS, write_tiny_separator
 
 from stream_ser.errors import ModelError
 from stream_ser.events import Block
-from stream_ser.separator import SeparatedSource, Separator, SeparatorStream, find_separator, separate_blocks
+from stream_ser.separator import Separated, Separator, SeparatorStream, find_separator
 from stream_ser.separator_card import SeparatorCard
+from stream_ser.streams import split
 
 RNG = np.random.default_rng(0)
 
@@ -90,32 +91,48 @@ def test_a_stream_begins_anew_after_its_end(tiny):
     np.testing.assert_array_equal(run(stream, samples), first)
 
 
+class Mixture:
+    name, sample_rate = "a.wav", 16_000
+
+    def __init__(self, *blocks):
+        self.blocks = blocks
+
+    def __iter__(self):
+        return iter(self.blocks)
+
+
 def test_losses_notices_and_times_stay_where_they_were(tiny):
     samples = RNG.standard_normal(1_000).astype(np.float32)
-    blocks = [
+    mixture = Mixture(
         Block(samples[:300], captured_at=10.0),
         Block(samples[:0], notices=(("stalled", "nothing comes"),)),
-        Block(samples[300:650], captured_at=10.5, gap=120, behind=True),
+        Block(samples[300:650], captured_at=10.5, lost=120, behind=True),
         Block(samples[650:], captured_at=11.0),
-    ]
-    sides = list(separate_blocks(blocks, SeparatorStream(tiny)))
-    for index, factor in enumerate(FACTORS):
-        heard = [side[index] for side in sides]
-        np.testing.assert_array_equal(np.concatenate([block.samples for block in heard]), np.float32(factor) * samples)
-        starts = np.cumsum([0, *(len(block.samples) for block in heard)])
-        gaps = [(int(start), block.gap) for start, block in zip(starts, heard, strict=False) if block.gap]
-        assert gaps == [(300, 120)]
-        assert [block.notices for block in heard if block.notices] == [(("stalled", "nothing comes"),)]
-        # All that was captured by 10.0 s and is through: 192 samples are still inside, and 300 are no whole hops.
-        assert heard[0].captured_at == pytest.approx(10.0 - (300 - len(heard[0].samples)) / 16_000)
-        assert heard[-1].captured_at == pytest.approx(11.0)
-        assert any(block.behind for block in heard)
+    )
+    heard = np.concatenate([samples[:300], np.zeros(120, np.float32), samples[300:]])
+    separated = Separated(mixture, SeparatorStream(tiny))
+    assert (separated.name, separated.sample_rate, separated.parts) == ("a.wav", 16_000, ("#1", "#2"))
+    blocks = list(separated)
+    filled = [block for block in blocks if len(block.samples)]
+    np.testing.assert_array_equal(
+        np.concatenate([block.samples for block in filled]), heard[:, None] * np.array(FACTORS, np.float32)
+    )
+    starts = np.cumsum([0, *(len(block.samples) for block in filled)])
+    gaps = [(int(start), block.gap) for start, block in zip(starts, filled, strict=False) if block.gap]
+    assert gaps == [(300, 120)]
+    assert [block.notices for block in blocks if block.notices] == [(("stalled", "nothing comes"),)]
+    assert {len(split(block)) for block in blocks} == {2}
+    # By 10.0 s 300 samples were captured: what is not through yet was captured later.
+    assert filled[0].captured_at == pytest.approx(10.0 - (300 - len(filled[0].samples)) / 16_000)
+    assert filled[-1].captured_at == pytest.approx(11.0)
+    assert any(block.behind for block in filled)
+    assert [part.samples.shape for part in split(filled[0])] == [(len(filled[0].samples),)] * 2
 
 
 def test_one_source_alone(tiny):
     samples = RNG.standard_normal(500).astype(np.float32)
-    source = SeparatedSource("a.wav#2", [Block(samples)], SeparatorStream(tiny), 1)
-    assert (source.name, source.sample_rate) == ("a.wav#2", 16_000)
+    source = Separated(Mixture(Block(samples)), SeparatorStream(tiny), 1)
+    assert source.parts == ("",)
     found = np.concatenate([block.samples for block in source])
     np.testing.assert_array_equal(found, np.float32(FACTORS[1]) * samples)
 

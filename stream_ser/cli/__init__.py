@@ -21,6 +21,8 @@ from stream_ser.version import __version__
 COMMANDS = {
     "listen": ("stream_ser.cli.listen", "listen", "Hear the microphone and show the emotion, live."),
     "file": ("stream_ser.cli.file", "file", "Recognise files, folders or standard input."),
+    "separate": ("stream_ser.cli.separate", "separate", "Take voices apart, or noise off a voice."),
+    "align": ("stream_ser.cli.align", "align", "Find when each word of a known text is said."),
     "demo": ("stream_ser.cli.demo", "demo", "See the live view at work, without a microphone."),
     "devices": ("stream_ser.cli.devices", "devices", "List the audio inputs."),
     "models": ("stream_ser.cli.models", "models", "List the models and how well they do."),

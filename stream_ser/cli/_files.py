@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -119,27 +120,43 @@ def results_to(output: Path | None, claims: Claims | None = None, option: str = 
         yield stream
 
 
+#: "a.wav#2" is the second channel of "a.wav", or its second voice; "a.wav#2#1" the first voice in that channel.
+_PART = re.compile(r"(?P<file>.+?)(?P<part>(#\d+)*)", re.DOTALL)
+
+
+def apart() -> Callable[[str], str]:
+    """Stems of files, one a stream, of which none comes twice.
+
+    Example:
+        >>> stem = apart()
+        >>> [stem(name) for name in ("calls/a.wav", "old/a.wav#2#1", "old/a.wav", "-")]
+        ['a', 'a#2#1', 'a-2', 'stdin']
+    """
+    given: set[str] = set()
+
+    def stem_for(name: str) -> str:
+        match = _PART.fullmatch(name)
+        file, part = (match["file"], match["part"]) if match else (name, "")
+        # The name of a device may hold a dot that begins no suffix: "USB 2.0 Camera".
+        stem = Path(file).name if " " in Path(file).suffix else Path(file).stem
+        stem = ("stdin" if file == "-" else stem) + part
+        chosen, count = stem, 1
+        while chosen.casefold() in given:
+            count += 1
+            chosen = f"{stem}-{count}"
+        given.add(chosen.casefold())
+        return chosen
+
+    return stem_for
+
+
 def one_each(path: Path) -> Callable[[str], Path]:
-    """Names of files, one a stream: ``out.png`` becomes ``out-NAME.png``, and no name comes twice.
+    """Names of files, one a stream: ``out.png`` becomes ``out-NAME.png``; see :func:`apart`.
 
     Example:
         >>> name = one_each(Path("out.png"))
         >>> str(name("calls/a.wav")), str(name("old/a.wav")), str(name("-"))
         ('out-a.png', 'out-a-2.png', 'out-stdin.png')
     """
-    given: set[str] = set()
-
-    def name_for(name: str) -> Path:
-        # "a.wav#2" is the second channel of "a.wav".
-        file, mark, channel = name.rpartition("#")
-        if not (file and channel.isdigit()):
-            file, mark, channel = name, "", ""
-        stem = ("stdin" if file == "-" else Path(file).stem) + mark + channel
-        chosen, count = stem, 1
-        while chosen.casefold() in given:
-            count += 1
-            chosen = f"{stem}-{count}"
-        given.add(chosen.casefold())
-        return path.with_name(f"{path.stem}-{chosen}{path.suffix}")
-
-    return name_for
+    stem_for = apart()
+    return lambda name: path.with_name(f"{path.stem}-{stem_for(name)}{path.suffix}")

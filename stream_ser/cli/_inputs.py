@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,11 +39,13 @@ class Input:
         path: file, or ``-``.
         name: what results call it: the path, with ``#2`` behind it for its second channel alone.
         channel: from 0; None for the mean of all.
+        source: of those that a separator makes of it, from 0; None where nothing separates, or it makes one.
     """
 
     path: str
     name: str
     channel: int | None = None
+    source: int | None = None
 
 
 def expand(paths: Sequence[str], on_error: Callable[[OSError], object] = lambda error: None) -> list[str]:
@@ -111,7 +113,11 @@ def _matching(pattern: str, on_error: Callable[[OSError], object]) -> list[str]:
 
 
 def streams(
-    names: Sequence[str], channel: int | str | None, raw: RawFormat | None, stack: contextlib.ExitStack
+    names: Sequence[str],
+    channel: int | str | None,
+    raw: RawFormat | None,
+    stack: contextlib.ExitStack,
+    sources: int = 1,
 ) -> list[Input]:
     """The streams in some files.
 
@@ -119,17 +125,24 @@ def streams(
         names: of files, or ``-``.
         channel: from 0, None for the mean, or :data:`EACH`.
         raw: as for ``AudioFile``.
-        stack: keeps a copy of standard input, where it has to be read once for each channel.
+        stack: keeps a copy of standard input, where it has to be read more than once.
+        sources: that a separator makes of each stream.
 
     Raises:
         AudioError: standard input is a terminal.
     """
-    if not isinstance(channel, str):
-        return [Input(name, name, channel) for name in names]
     found: list[Input] = []
     for name in names:
-        path = stack.enter_context(_kept_stdin()) if name == STDIN else name
-        found += [Input(path, f"{name}#{index + 1}", index) for index in range(_channels_of(path, raw))]
+        again = name == STDIN and (channel == EACH or sources > 1)
+        path = stack.enter_context(_kept_stdin()) if again else name
+        if isinstance(channel, str):
+            heard = [Input(path, f"{name}#{index + 1}", index) for index in range(_channels_of(path, raw))]
+        else:
+            heard = [Input(path, name, channel)]
+        if sources == 1:
+            found += heard
+        else:
+            found += [replace(one, name=f"{one.name}#{n + 1}", source=n) for one in heard for n in range(sources)]
     return found
 
 
@@ -162,8 +175,7 @@ def _kept_stdin() -> Iterator[str]:
                 shutil.copyfileobj(sys.stdin.buffer, copy)
         except OSError as error:
             raise AudioError(
-                f"standard input cannot be kept in {folder} to be read once for each channel: {error.strerror}; "
-                "give a file, or one channel"
+                f"standard input cannot be kept in {folder} to be read more than once: {error.strerror}; give a file"
             ) from error
         yield str(path)
 

@@ -19,6 +19,7 @@ from stream_ser.cli._log import logging_to
 from stream_ser.cli._options import Results, recognition_options, result_options
 from stream_ser.cli._outputs import SAID, Outputs, opened
 from stream_ser.cli._run import Stop, Stoppable, drive, recognizer_for, stop_on_signals
+from stream_ser.cli._separate import Separating, count_of, separate_option, separated, separator_for
 from stream_ser.errors import StreamSerError
 from stream_ser.events import Summary
 from stream_ser.sinks import Sink
@@ -27,6 +28,7 @@ from stream_ser.text import printable
 if TYPE_CHECKING:
     from stream_ser.engine import Provider
     from stream_ser.pipeline import Recognizer
+    from stream_ser.separator import Separator
     from stream_ser.sinks.progress import FileProgress
     from stream_ser.wav import RawFormat
 
@@ -34,12 +36,13 @@ if TYPE_CHECKING:
 LONG_S = 30.0
 
 
-@click.command()
+@click.command(cls=Separating)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @recognition_options
 @result_options("table, unless there is an --output")
 @raw_option
 @channel_option
+@separate_option
 @click.option("--realtime/--no-realtime", default=False, help="Pace the audio as if it were being spoken.")
 @click.pass_context
 def file(
@@ -51,6 +54,7 @@ def file(
     results: Results,
     raw: RawFormat | None,
     channel: int | Literal["each"] | None,
+    separate: str | None,
     realtime: bool,
 ) -> None:
     """Recognise audio files, folders (with their subfolders), patterns or standard input (-).
@@ -64,11 +68,12 @@ def file(
     if raw is not None and any(os.path.isdir(path) for path in paths):
         raise click.UsageError("--raw takes files, patterns or -, not folders, where headers cannot be told")
     names = expand(paths, unreadable.append)
-    job = _Job(realtime, len(paths) == 1 and names == list(paths), raw)
-    files = [Path(name) for name in (*names, model, results.config) if name and name != STDIN]
+    separator = separator_for(separate)
+    job = _Job(realtime, len(paths) == 1 and names == list(paths), raw, separator)
+    files = [Path(name) for name in (*names, model, separate, results.config) if name and name != STDIN]
     claims = Claims(files)
     with contextlib.ExitStack() as stack:
-        inputs = streams(names, channel, raw, stack)
+        inputs = streams(names, channel, raw, stack, count_of(separator))
         several = len(inputs) > 1
         stack.enter_context(logging_to(results, claims, job.trouble))
         # The MP3 decoder prints what it thinks of a file.
@@ -100,6 +105,7 @@ class _Job:
     realtime: bool
     alone: bool
     raw: RawFormat | None
+    separator: Separator | None = None
     bars: Literal["none", "each", "all"] = "none"
     bar: FileProgress | None = None
     troubles: int = 0
@@ -138,7 +144,9 @@ class _Job:
             self._start_bar(index, count, source.duration_s)
             sinks: list[Sink] = [] if self.bar is None else [self.bar]
             stoppable = Stoppable(source, stop, lambda: outputs.in_vain)
-            summary = drive(stoppable, recognizer, [*sinks, *outputs.sinks], name=one.name, on_block=outputs.hear)
+            # Each of its sources takes a pass of its own: results come one stream after the other.
+            heard = separated(stoppable, self.separator, one.source, rate)
+            summary = drive(heard, recognizer, [*sinks, *outputs.sinks], name=one.name, on_block=outputs.hear)
             if source.warning and not stop():
                 self.trouble(f"warning: {_named(one, source.warning)}")
         return summary
