@@ -8,11 +8,17 @@ import click
 
 from stream_ser.models.registry import NETWORKS
 
-SEPARATOR = "separator"
+SEPARATOR, MULTITASK = "separator", "multitask"
 
 
 @click.command()
-@click.option("--model", "network", type=click.Choice([*NETWORKS, SEPARATOR]), required=True, help="Network to export.")
+@click.option(
+    "--model",
+    "network",
+    type=click.Choice([*NETWORKS, SEPARATOR, MULTITASK]),
+    required=True,
+    help="Network to export.",
+)
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Checkpoint; default: the newest run under runs/.")
 @click.option("--out", type=click.Path(path_type=Path), help="ONNX file; default: beside the checkpoint.")
 @click.option(
@@ -26,6 +32,9 @@ def export(network: str, checkpoint: Path | None, out: Path | None, weights: str
     """Write one self-contained ONNX file with its card, proven against torch on real audio."""
     if network == SEPARATOR:
         _separator(checkpoint, out)
+        return
+    if network == MULTITASK:
+        _multitask(checkpoint, out)
         return
     from stream_ser.errors import TrainError
     from stream_ser.export.to_onnx import export_checkpoint, newest_checkpoint
@@ -58,4 +67,21 @@ def _separator(checkpoint: Path | None, out: Path | None) -> None:
         f"{exported.path}: {card.parameters:,} parameters, {exported.path.stat().st_size / 1e6:.1f} MB, latency "
         f"{1000 * card.window / card.sample_rate:g} ms, RTF {exported.rtf:.3f} in one thread; largest difference from "
         f"torch {exported.offline:.2e} offline, {exported.streaming:.2e} streamed, over {exported.seconds:.1f} s"
+    )
+
+
+def _multitask(checkpoint: Path | None, out: Path | None) -> None:
+    """The same for the network that also spells."""
+    from stream_ser.export.multitask import export_multitask, newest_checkpoint
+
+    if checkpoint is None:
+        checkpoint = newest_checkpoint()
+        click.echo(f"newest multitask network: {checkpoint}", err=True)
+    exported = export_multitask(checkpoint, out or checkpoint.parent / f"{MULTITASK}.onnx")
+    card = exported.card
+    click.echo(
+        f"{exported.path}: {card.parameters:,} parameters, {exported.path.stat().st_size / 1e6:.1f} MB, a hop of "
+        f"{1000 * card.window.hop * card.features.hop_length / card.features.sample_rate:g} ms, RTF {exported.rtf:.3f} "
+        f"in one thread; largest difference from torch on the whole {exported.torch_streaming:.2e} in torch and "
+        f"{exported.onnx_streaming:.2e} in ONNX, hop by hop over {exported.seconds:.1f} s"
     )
