@@ -1,10 +1,11 @@
 """A capture with its timing and faults, kept so that it can be run again: JSON lines, and a WAV beside them.
 
 The first line is the header: ``type`` (``session``), ``schema``, ``version``, ``source``, ``sample_rate`` in Hz,
-``audio`` (name of the WAV, in the same folder), and ``model`` and ``vad`` as they were. A line a block follows, in the
-order in which the recogniser got them: ``n`` samples and ``t``, seconds from the first one to their capture; and where
-it is so, ``lost`` samples before them, ``behind`` (the network was not asked), ``overflows`` reported so far and
-``notices``, pairs of kind and text. The last line, ``type`` ``end``, is missing where the program was killed.
+``audio`` (name of the WAV, in the same folder), and ``model`` and ``vad`` as they were; where several channels were
+heard also ``parts``, what tells their streams apart, which are the channels of the WAV (schema 2). A line a block
+follows, in the order in which the recogniser got them: ``n`` samples and ``t``, seconds from the first one to their
+capture; and where it is so, ``lost`` samples before them, ``behind`` (the network was not asked), ``overflows``
+reported so far and ``notices``, pairs of kind and text. The last line, ``type`` ``end``, is missing where the program was killed.
 
 The WAV holds zeros for what was lost. Run again, a session gives the same events, except for what a clock measures.
 """
@@ -31,10 +32,15 @@ from stream_ser.version import __version__
 from stream_ser.wav import MAX_RATE_HZ, MIN_RATE_HZ
 
 SCHEMA = 1
+#: Of a session of several streams, which a program that knows the first alone would mix.
+SCHEMA_PARTS = 2
+_MAX_PARTS = 64
 _LINE_LIMIT = 1 << 16
 #: A loss of more than a year is no loss.
 _MAX_LOST = 366 * 86_400 * MAX_RATE_HZ
 _NONE = np.zeros(0, np.float32)
+#: ``parts`` of a source of one stream.
+ONE = ("",)
 
 
 class SessionRecorder(Closing):
@@ -72,8 +78,10 @@ class SessionRecorder(Closing):
             raise OutputError(f"{path} exists already; choose another name or overwrite it explicitly") from None
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}; choose another place") from error
-        header = {"type": "session", "schema": SCHEMA, "version": __version__, "source": source.name}
+        header: dict[str, Any] = {"type": "session", "schema": SCHEMA, "version": __version__, "source": source.name}
         header |= {"sample_rate": source.sample_rate, "audio": Path(audio).name}
+        if (parts := getattr(source, "parts", ONE)) != ONE:
+            header |= {"schema": SCHEMA_PARTS, "parts": parts}
         self._line(header | dict(about or {}))
 
     def write(self, block: Block) -> None:
@@ -133,6 +141,7 @@ class Replay(Closing):
 
     Attributes:
         name: of the device that was heard.
+        parts: what tells its streams apart; ``("",)`` for one.
         sample_rate: Hz.
         about: the header.
         overflows: that the device had reported by the last block.
@@ -157,33 +166,42 @@ class Replay(Closing):
             self.about = self._header()
             self.name: str = self.about["source"]
             self.sample_rate: int = self.about["sample_rate"]
+            self.parts: tuple[str, ...] = tuple(self.about.get("parts", ONE))
             audio = self.path.parent / self.about["audio"]
-            self._audio = AudioFile(audio, self.sample_rate)
+            self._audio = [AudioFile(audio, self.sample_rate)]
         except BaseException:
             self._lines.close()
             raise
-        if self._audio.source_rate != self.sample_rate:
+        first = self._audio[0]
+        if first.source_rate != self.sample_rate or (self.parts != ONE and first.channels != len(self.parts)):
             self.__exit__(None, None, None)
             raise AudioError(
-                f"{audio}: {self._audio.source_rate} Hz, but {path} was recorded at {self.sample_rate} Hz; "
-                "find the audio that belongs to it"
+                f"{audio}: {first.source_rate} Hz and {first.channels} channels, but {path} was recorded at "
+                f"{self.sample_rate} Hz with {len(self.parts)}; find the audio that belongs to it"
             )
+        if self.parts != ONE:
+            first.close()
+            self._audio = [AudioFile(audio, self.sample_rate, channel=k) for k in range(len(self.parts))]
 
     def _header(self) -> dict[str, Any]:
         header = self._next() or {}
         if header.get("type") != "session":
             raise AudioError(f"{self.path}: no session, expected a file that listen --record-session wrote")
         schema = header.get("schema")
-        if schema != SCHEMA:
+        if schema not in (SCHEMA, SCHEMA_PARTS):
             raise AudioError(
-                f"{self.path}: a session of schema {schema!r}, expected {SCHEMA}; use the stream-ser that recorded it "
-                f"({header.get('version')})"
+                f"{self.path}: a session of schema {schema!r}, expected {SCHEMA} or {SCHEMA_PARTS}; use the stream-ser "
+                f"that recorded it ({header.get('version')})"
             )
         rate, audio, source = header.get("sample_rate"), header.get("audio"), header.get("source")
         if not _is_count(rate, MAX_RATE_HZ) or rate < MIN_RATE_HZ or not isinstance(source, str):
             raise self._damaged()
         # Of the same folder: a session that somebody sent opens nothing else.
         if not isinstance(audio, str) or audio in ("", ".", "..") or "\0" in audio or Path(audio).name != audio:
+            raise self._damaged()
+        if schema == SCHEMA:
+            header.pop("parts", None)
+        elif not _are_parts(header.get("parts")):
             raise self._damaged()
         return header
 
@@ -193,7 +211,7 @@ class Replay(Closing):
         Raises:
             AudioError: a line is damaged.
         """
-        samples = _Samples(self._audio)
+        channels = [_Samples(audio) for audio in self._audio]
         began_s = time.monotonic()
         while not self._closed.is_set():
             line = self._next()
@@ -201,14 +219,17 @@ class Replay(Closing):
                 self.warning = f"{self.path}: broken off, as when a program is killed" if line is None else None
                 return
             count, lost, at_s, behind, notices = self._checked(line)
-            if not samples.skip(lost) or (heard := samples.take(count)) is None:
-                self.warning = f"{self.path}: its audio {self._audio.name} ends early, at line {self._number}"
+            heard = [samples.take(count) if samples.skip(lost) else None for samples in channels]
+            taken = [samples for samples in heard if samples is not None]
+            if len(taken) < len(heard):
+                self.warning = f"{self.path}: its audio {self._audio[0].name} ends early, at line {self._number}"
                 return
+            block = taken[0] if self.parts == ONE else np.stack(taken, axis=1)
             captured_at = None
             if self.realtime and at_s is not None:
                 captured_at = began_s + at_s
                 self._closed.wait(max(0.0, captured_at - time.monotonic()))
-            yield Block(heard, captured_at, lost, 0, behind, notices)
+            yield Block(block, captured_at, lost, 0, behind, notices)
 
     def _checked(self, line: dict[str, Any]) -> tuple[int, int, float | None, bool, tuple[tuple[NoticeKind, str], ...]]:
         """What a block's line says, if it may say so."""
@@ -257,7 +278,8 @@ class Replay(Closing):
     ) -> None:
         self.close()
         self._lines.close()
-        self._audio.close()
+        for audio in self._audio:
+            audio.close()
 
 
 class _Samples:
@@ -291,6 +313,15 @@ class _Samples:
             return False
         self._rest = np.concatenate([self._rest, block]) if len(self._rest) else block
         return True
+
+
+def _are_parts(value: object) -> bool:
+    """Whether these can be the names of channels: some, each a short text."""
+    return (
+        isinstance(value, list)
+        and 1 <= len(value) <= _MAX_PARTS
+        and all(isinstance(part, str) and 1 <= len(part) <= _MAX_PARTS for part in value)
+    )
 
 
 def _is_count(value: object, most: int) -> TypeGuard[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields, replace
@@ -14,14 +15,16 @@ import click
 from stream_ser.cli._files import Claims
 from stream_ser.cli._options import apply
 from stream_ser.cli._outputs import Report
-from stream_ser.errors import OutputError
+from stream_ser.errors import DeviceError, OutputError
 from stream_ser.events import Block
 from stream_ser.text import printable
 
 if TYPE_CHECKING:
+    from stream_ser.attach import Channels
     from stream_ser.microphone import Microphone, OnLost, Overload
     from stream_ser.session import Replay
     from stream_ser.sources import Source
+    from stream_ser.streams import Capture as Capturing
 
 #: Half a lifetime.
 MAX_DURATION_S = 1e9
@@ -44,10 +47,38 @@ def _check_duration(ctx: click.Context, param: click.Parameter, duration: float 
     return duration
 
 
+def _channels(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> Channels:
+    """``mix`` or nothing as None, ``each`` as itself, a number from 1 as one from 0, several as a tuple."""
+    if len(values) < 2 and values in ((), ("mix",), ("each",)):
+        return "each" if values == ("each",) else None
+    numbers = []
+    for value in values:
+        if not (value.isascii() and value.isdigit() and int(value) >= 1):
+            alone = f"{value} stands alone" if value in ("mix", "each") else f"{value!r}"
+            raise click.BadParameter(f"{alone}, expected mix, each, or numbers from 1")
+        numbers.append(int(value) - 1)
+    if len(set(numbers)) < len(numbers):
+        raise click.BadParameter("one channel is given twice; name each once")
+    return numbers[0] if len(numbers) == 1 else tuple(numbers)
+
+
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _OPTIONS = (
-    click.option("--device", "-d", metavar="NAME|NUMBER", help="Audio input (see 'stream-ser devices')."),
-    click.option("--channel", type=click.IntRange(1), metavar="N", help="Hear this channel alone, from 1."),
+    click.option(
+        "--device",
+        "-d",
+        multiple=True,
+        metavar="NAME|NUMBER",
+        help="Audio input (see 'stream-ser devices'); several times: several, each a stream of its own.",
+    ),
+    click.option(
+        "--channel",
+        multiple=True,
+        metavar="N|mix|each",
+        callback=_channels,
+        help="One channel, from 1; the mean of all; each, or some by giving this several times, as streams of their "
+        "own, named DEVICE#1, DEVICE#2.  [default: mix]",
+    ),
     click.option("--duration", type=float, callback=_check_duration, metavar="SECONDS", help="Stop after this."),
     click.option(
         "--overload",
@@ -64,7 +95,8 @@ _OPTIONS = (
         "--record",
         type=_FILE,
         metavar="WAV",
-        help="Keep what was captured; 'stream-ser file' on it gives the same results.",
+        help="Keep what was captured; 'stream-ser file' on it gives the same results. Of several devices a WAV each, "
+        "NAME-1.wav, NAME-2.wav, in their order.",
     ),
     click.option(
         "--record-session",
@@ -82,8 +114,8 @@ _OPTIONS = (
 class Capture:
     """The options above; None where nothing was asked for."""
 
-    device: str | None
-    channel: int | None
+    device: tuple[str, ...]
+    channel: Channels
     duration: float | None
     overload: Overload | None
     on_lost: OnLost | None
@@ -104,58 +136,84 @@ class Capture:
             raise click.UsageError("--realtime is for --replay: a microphone has its own pace")
         if self.replay is not None:
             for field in fields(self):
-                if field.name not in ("replay", "realtime", "force") and getattr(self, field.name) is not None:
+                if field.name not in ("replay", "realtime", "force") and getattr(self, field.name) not in (None, ()):
                     option = field.name.replace("_", "-")
                     raise click.UsageError(f"--{option} has no use with --replay, which runs what was recorded")
-        for path, option in ((self.wav, "--record"), (self.record_session, "--record-session")):
-            if path is not None:
-                if path.exists() and not self.force:
-                    raise OutputError(f"{path} exists already; choose another name or use --force")
-                claims.write(path, option)
+        if self.record_session is not None and len(self.device) > 1:
+            raise click.UsageError(
+                f"--record-session keeps one device, and there are {len(self.device)}; use --record, which writes a "
+                "WAV for each"
+            )
+        for path in self.kept:
+            if path.exists() and not self.force:
+                raise OutputError(f"{path} exists already; choose another name or use --force")
+            claims.write(path, "--record-session" if path == self.record_session else "--record")
 
     @property
-    def wav(self) -> Path | None:
-        """Where the audio goes: a session is not complete without it."""
-        if self.record is None and self.record_session is not None:
-            return self.record_session.with_suffix(".wav")
-        return self.record
+    def wavs(self) -> list[Path]:
+        """Where the audio goes, by device: a session is not complete without it."""
+        path = self.record
+        if path is None and self.record_session is not None:
+            path = self.record_session.with_suffix(".wav")
+        if path is None:
+            return []
+        if len(self.device) < 2:
+            return [path]
+        return [path.with_name(f"{path.stem}-{number}{path.suffix}") for number, _ in enumerate(self.device, 1)]
 
-    def open(self) -> Microphone | Replay:
+    @property
+    def kept(self) -> list[Path]:
+        """All files that the capture is kept in."""
+        return self.wavs + ([] if self.record_session is None else [self.record_session])
+
+    def open(self) -> Sequence[Microphone] | Sequence[Replay]:
         """What is heard.
 
         Raises:
-            DeviceError: no such device.
+            DeviceError: no such device, or one that is given twice.
             AudioError: no such session.
         """
         if self.replay is not None:
             from stream_ser.session import Replay
 
-            return Replay(self.replay, self.realtime)
+            return [Replay(self.replay, self.realtime)]
         from stream_ser.microphone import Microphone
 
-        return Microphone(
-            self.device,
-            channel=None if self.channel is None else self.channel - 1,
-            duration_s=self.duration,
-            overload=self.overload or "drop-oldest",
-            on_lost=self.on_lost or "retry",
-        )
+        found = [
+            Microphone(
+                device,
+                channel=self.channel,
+                duration_s=self.duration,
+                overload=self.overload or "drop-oldest",
+                on_lost=self.on_lost or "retry",
+            )
+            for device in self.device or (None,)
+        ]
+        for (first, one), (second, other) in itertools.combinations(zip(self.device, found, strict=False), 2):
+            if one.device.index == other.device.index:
+                raise DeviceError(
+                    f"--device {first} and --device {second} are both {one.name}; name two devices, or use --channel "
+                    "for the channels of one"
+                )
+        return found
 
-    def recorders(self, source: Source, stack: ExitStack, about: dict[str, Any]) -> list[Recorder]:
-        """What keeps a source that delivers already: one that does not start leaves no empty file, nor replaces one.
+    def recorders(self, sources: Sequence[Source], stack: ExitStack, about: dict[str, Any]) -> list[list[Recorder]]:
+        """What keeps sources that deliver already: one that does not start leaves no empty file, nor replaces one.
 
         Raises:
             OutputError: a file cannot be written.
         """
         from stream_ser.session import SessionRecorder
         from stream_ser.sources import WavRecorder
+        from stream_ser.streams import parts_of
 
-        found: list[Recorder] = []
-        if self.wav is not None:
-            found.append(stack.enter_context(WavRecorder(self.wav, source.sample_rate, force=self.force)))
+        found: list[list[Recorder]] = [[] for _ in sources]
+        for source, path, kept in zip(sources, self.wavs, found, strict=False):
+            channels = len(parts_of(source))
+            kept.append(stack.enter_context(WavRecorder(path, source.sample_rate, self.force, channels)))
             if self.record_session is not None:
-                session = SessionRecorder(self.record_session, source, self.wav, about, self.force)
-                found.append(stack.enter_context(session))
+                session = SessionRecorder(self.record_session, source, path, about, self.force)
+                kept.append(stack.enter_context(session))
         return found
 
 
@@ -197,45 +255,53 @@ def as_recorded(source: Source, model: str | None, vad: bool | None) -> tuple[st
 
 
 class Tapped:
-    """A source that passes on what another gives, has it recorded, and ends early when asked to.
+    """A source that passes on what another gives, and has it recorded.
 
     A recorder that fails is left out: that is told by a notice and to ``report``, and what comes is still heard.
 
     Args:
-        source: opened.
-        recorders: get every block as it was captured.
-        should_stop: asked after every block.
+        source: a microphone or a session.
         report: takes the line that says what failed.
+
+    Attributes:
+        name: the source's.
+        parts: the source's.
+        sample_rate: the source's, Hz.
+        recorders: get every block as it was captured; to be filled before the first one.
+        failed: whether one of them did.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        recorders: Sequence[Recorder] = (),
-        should_stop: Callable[[], bool] = lambda: False,
-        report: Report = lambda message: None,
-    ) -> None:
+    def __init__(self, source: Capturing, report: Report = lambda message: None) -> None:
+        from stream_ser.streams import parts_of
+
         self.name = source.name
+        self.parts = parts_of(source)
         self.sample_rate = source.sample_rate
+        self.recorders: list[Recorder] = []
         self.failed = False
         self._source = source
-        self._recorders = list(recorders)
-        self._should_stop = should_stop
         self._report = report
 
+    @property
+    def overflows(self) -> int:
+        """How often the device reported that audio was lost."""
+        return getattr(self._source, "overflows", 0)
+
+    def close(self) -> None:
+        """Make the iteration end, once what was captured is through; any thread may call this."""
+        self._source.close()
+
     def __iter__(self) -> Iterator[Block]:
-        """Blocks of the source, until it ends or is to end."""
+        """Blocks of the source."""
         for block in self._source:
-            for recorder in tuple(self._recorders):
+            for recorder in tuple(self.recorders):
                 try:
                     recorder.write(block)
                 except OutputError as error:
-                    self._recorders.remove(recorder)
+                    self.recorders.remove(recorder)
                     with suppress(OutputError):
                         recorder.close()
                     self.failed = True
                     self._report(str(error))
                     block = replace(block, notices=(*block.notices, ("recording", str(error))))
             yield block
-            if self._should_stop():
-                return

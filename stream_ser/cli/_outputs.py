@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from stream_ser.config import FeatureConfig
     from stream_ser.sinks.lines import Lines
     from stream_ser.sinks.live import LiveView
+    from stream_ser.sinks.live_rows import Row
 
 Report = Callable[[str], object]
 
@@ -136,6 +138,7 @@ class Outputs:
 
     def __init__(self, report: Report, claims: Claims, *, live: bool = False, several: bool = False) -> None:
         self.results: list[Guarded] = []
+        self._more: list[Callable[[], Sink]] = []
         self._warn: Report = lambda message: None
         self._views: list[Guarded] = []
         self._hearers: list[Callable[[Block], None]] = []
@@ -155,17 +158,24 @@ class Outputs:
         name = "standard output" if target.path is None else str(target.path)
         stream: TextIO | None = None
         sink: Sink
+        more: Callable[[], Sink]
         if self._several and target.format_ in ONE_STREAM:
             if target.path is None:
                 raise OutputError(
                     f"--format {target.format_} on standard output holds one stream, and there are several inputs; "
                     f"use --output NAME.{target.format_}, which writes a file for each"
                 )
-            sink = _FileEach(target, self._claims, self._live)
+            more = functools.partial(_FileEach, target.format_, one_each(target.path), self._claims, self._live)
+            sink = more()
         else:
             stream = self._files.enter_context(results_to(target.path, self._claims))
             sink = make_sink(target.format_, stream, live=self._live)
-        self.results.append(Guarded(sink, name, self._report, stream, target.format_))
+            more = functools.partial(make_sink, target.format_, stream, live=self._live, first=False)
+        self._add(Guarded(sink, name, self._report, stream, target.format_), more)
+
+    def _add(self, guard: Guarded, more: Callable[[], Sink]) -> None:
+        self.results.append(guard)
+        self._more.append(more)
 
     def add_plot(self, path: Path, features: FeatureConfig) -> None:
         """Draw a picture of each stream.
@@ -194,10 +204,10 @@ class Outputs:
 
         plot = plot_sink(path, place, features)
         guarded = Guarded(plot, str(path), self._report)
-        self.results.append(guarded)
+        self._add(guarded, functools.partial(plot_sink, path, place, features))
         self._hearers.append(lambda block: guarded.run(plot.hear, block.samples))
 
-    def guard_view(self, view: LiveView | Lines, stream: TextIO) -> Guarded:
+    def guard_view(self, view: LiveView | Lines | Row, stream: TextIO) -> Guarded:
         """Guard what people look at, which is no result."""
         guarded = Guarded(view, "the view", self._told, stream)
         self._views.append(guarded)
@@ -218,6 +228,22 @@ class Outputs:
         """Pass on the audio itself."""
         for hearer in self._hearers:
             hearer(block)
+
+    def lanes(self, count: int) -> list[tuple[list[Sink], Callable[[Block], None]]]:
+        """Sinks, and what hears the audio, for streams that come at the same time.
+
+        What several of them write to is one output: a failure of one is that of all. Views are given out in the order
+        in which they were guarded.
+        """
+        lanes: list[tuple[list[Sink], Callable[[Block], None]]] = []
+        for number in range(count):
+            view = self._views[number : number + 1]
+            if number == 0:
+                lanes.append(([*view, Log(), *self.results], self.hear))
+                continue
+            shared = [_Shared(guard, more()) for guard, more in zip(self.results, self._more, strict=True)]
+            lanes.append(([*view, Log(), *shared], functools.partial(_hear_all, shared)))
+        return lanes
 
     @property
     def pipe_closed(self) -> bool:
@@ -271,8 +297,42 @@ def opened(
         yield outputs
 
 
-def make_sink(format_: str, out: TextIO, *, live: bool = False) -> Sink:
-    """The sink of a format on a text stream."""
+class _Shared:
+    """A sink of one of several streams on an output that another sink guards."""
+
+    def __init__(self, guard: Guarded, sink: Sink) -> None:
+        self._guard = guard
+        self._sink = sink
+
+    def open(self, info: StreamInfo) -> None:
+        self._guard.run(self._sink.open, info)
+
+    def write(self, event: Event) -> None:
+        self._guard.run(self._sink.write, event)
+
+    def close(self, summary: Summary | None) -> None:
+        self._guard.run(self._sink.close, summary)
+
+    def hear(self, block: Block) -> None:
+        """Pass on the audio, where the sink wants it."""
+        if (hear := getattr(self._sink, "hear", None)) is not None:
+            self._guard.run(hear, block.samples)
+
+
+def _hear_all(shared: list[_Shared], block: Block) -> None:
+    for sink in shared:
+        sink.hear(block)
+
+
+def make_sink(format_: str, out: TextIO, *, live: bool = False, first: bool = True) -> Sink:
+    """The sink of a format on a text stream.
+
+    Args:
+        format_: of the results.
+        out: the text stream.
+        live: hand every line on at once.
+        first: no other sink has begun to write there.
+    """
     if format_ == "jsonl":
         from stream_ser.sinks.jsonl import JsonLines
 
@@ -280,7 +340,7 @@ def make_sink(format_: str, out: TextIO, *, live: bool = False) -> Sink:
     if format_ == "csv":
         from stream_ser.sinks.csv_ import Csv
 
-        return Csv(out, flush=live)
+        return Csv(out, flush=live, header=first)
     if format_ == "rttm":
         from stream_ser.sinks.rttm import Rttm
 
@@ -297,10 +357,9 @@ def make_sink(format_: str, out: TextIO, *, live: bool = False) -> Sink:
 class _FileEach:
     """A sink that writes every stream to a file of its own."""
 
-    def __init__(self, target: Target, claims: Claims, live: bool) -> None:
-        assert target.path is not None
-        self._name_for = one_each(target.path)
-        self._format = target.format_
+    def __init__(self, format_: str, name_for: Callable[[str], Path], claims: Claims, live: bool) -> None:
+        self._name_for = name_for
+        self._format = format_
         self._claims = claims
         self._live = live
         self._sink: Sink | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import logging
 import signal
@@ -21,12 +22,13 @@ from stream_ser.events import Block, Event, Summary
 from stream_ser.sinks import Sink
 
 if TYPE_CHECKING:
-    from stream_ser.cli._outputs import Guarded
+    from stream_ser.cli._outputs import Guarded, Outputs
     from stream_ser.config import VadConfig
     from stream_ser.engine import Provider
     from stream_ser.pipeline import Recognizer
     from stream_ser.sinks.lines import Lines
     from stream_ser.sinks.live import LiveView
+    from stream_ser.sinks.live_rows import Row
     from stream_ser.sources import Source
 
 
@@ -44,9 +46,17 @@ def vad_config(vad: bool | None, *, quiet: bool = False) -> VadConfig | None:
 def recognizer_for(
     model: str | None, provider: Provider, vad: bool | None = None, *, quiet: bool = False
 ) -> Recognizer:
-    """Load a model and put a recogniser on it.
+    """Load a model and put a recogniser on it; see :func:`recognizers_for`."""
+    return recognizers_for(1, model, provider, vad, quiet=quiet)[0]
+
+
+def recognizers_for(
+    count: int, model: str | None, provider: Provider, vad: bool | None = None, *, quiet: bool = False
+) -> list[Recognizer]:
+    """Load a model once and put recognisers on it, which take turns.
 
     Args:
+        count: of the streams.
         model: name or file; None for the default one.
         provider: where the network runs.
         vad: of :data:`vad_option`.
@@ -63,7 +73,8 @@ def recognizer_for(
     logging.getLogger(__name__).info("model %s on %s", engine.path, engine.provider)
     if engine.note:
         _remark(engine.note, quiet)
-    return Recognizer(engine, vad=vad_config(vad, quiet=quiet))
+    heard = vad_config(vad, quiet=quiet)
+    return [Recognizer(engine, vad=heard) for _ in range(count)]
 
 
 def _remark(text: str, quiet: bool) -> None:
@@ -184,8 +195,47 @@ def drive_all(
             sink.close(lane.summary)
 
 
+def lanes_for(
+    sources: Sequence[Source], recognizers: Sequence[Recognizer], outputs: Outputs, people: TextIO | None = None
+) -> list[tuple[int, list[Lane]]]:
+    """What :func:`drive_all` needs for the streams of some sources: each with a recogniser, sinks and a view.
+
+    Args:
+        sources: of one or several streams, see :mod:`stream_ser.streams`.
+        recognizers: one a stream, in order.
+        outputs: shared by all streams.
+        people: where the views go; None for none.
+    """
+    from stream_ser.streams import names_of
+
+    named = names_of(sources)
+    every = [(source, name) for source, names in zip(sources, named, strict=True) for name in names]
+    views: Sequence[LiveView | Lines | Row] = []
+    if people is not None:
+        views = views_on(people, recognizers[0].engine.provider, [name for _, name in every])
+    lanes = []
+    guards = [outputs.guard_view(view, people) for view in views if people is not None]
+    streams = zip(every, recognizers, outputs.lanes(len(every)), strict=True)
+    for number, ((source, name), recognizer, (sinks, hear)) in enumerate(streams):
+        hearers = [hear]
+        if views:
+            overflows = functools.partial(getattr, source, "overflows", 0)
+            hearers.append(follow(views[number], recognizer, overflows, guards[number]))
+        lanes.append(Lane(name, recognizer, sinks, functools.partial(_tell, hearers)))
+    left = iter(lanes)
+    return [
+        (source.sample_rate, list(itertools.islice(left, len(names))))
+        for source, names in zip(sources, named, strict=True)
+    ]
+
+
+def _tell(hearers: Sequence[Callable[[Block], None]], block: Block) -> None:
+    for hear in hearers:
+        hear(block)
+
+
 def follow(
-    view: LiveView | Lines,
+    view: LiveView | Lines | Row,
     recognizer: Recognizer,
     overflows: Callable[[], int] = lambda: 0,
     guard: Guarded | None = None,
@@ -200,6 +250,21 @@ def follow(
             guard.run(view.tick, *shown)
 
     return on_block
+
+
+def views_on(out: TextIO, provider: str, names: Sequence[str]) -> list[LiveView] | list[Lines] | list[Row]:
+    """A view for each stream: of one the live view, of several their rows in one, or plain lines as :func:`view_on`."""
+    if not draws_on(out):
+        from stream_ser.sinks.lines import Lines
+
+        return [Lines(out, names if len(names) > 1 else ()) for _ in names]
+    from stream_ser.sinks.live import LiveView
+    from stream_ser.sinks.live_rows import LiveRows
+    from stream_ser.sinks.table import console_for
+
+    if len(names) == 1:
+        return [LiveView(console_for(out), provider=provider)]
+    return LiveRows(console_for(out), len(names), provider=provider).rows
 
 
 def view_on(out: TextIO, provider: str, duration_s: float | None = None) -> LiveView | Lines:

@@ -6,9 +6,8 @@ state and draws at most ten times a second, driven by the audio itself.
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +17,9 @@ from rich.text import Text
 
 from stream_ser.events import SILENCE, UNCERTAIN, Decision, Event, StreamInfo, Summary
 from stream_ser.sinks import clock
-from stream_ser.sinks.draw import EIGHTHS_UP, FILL, GAP, axis, bar, fit, fit_tail, strip
-from stream_ser.sinks.live_state import FLOOR_DBFS, HISTORY_S, LiveState
+from stream_ser.sinks.draw import bar, fit, fit_tail
+from stream_ser.sinks.live_parts import METER_COLOURS, legend, level_row, timeline
+from stream_ser.sinks.live_state import LiveState
 from stream_ser.sinks.palette import BIG_ROWS, FAINT, GREY, LOST, big, colours
 from stream_ser.sinks.table import Table
 
@@ -27,10 +27,48 @@ REFRESH_S = 0.1
 MAX_WIDTH = 140
 MAX_CHART_ROWS = 6
 _LABEL_WIDTH = 10
-#: Above these levels the meter turns yellow and red: headroom is going, clipping is near.
-_LOUD_DBFS = -12.0
-_CLIPPING_DBFS = -3.0
-_METER_COLOURS = ("#46a758", "#ffc53d", "#e5484d")
+
+
+class Screen:
+    """The terminal's alternate screen, drawn on at most ten times a second.
+
+    Args:
+        console: a terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._live: Live | None = None
+        self._drawn_at = float("-inf")
+
+    def start(self) -> None:
+        """Take it over."""
+        self._live = Live(
+            console=self.console,
+            auto_refresh=False,
+            screen=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live.start()
+
+    @property
+    def due(self) -> bool:
+        """Whether the last frame is old enough."""
+        return time.monotonic() - self._drawn_at >= REFRESH_S
+
+    def draw(self, frame: Callable[[int, int], Group]) -> None:
+        """Show what ``frame`` makes of a width and a height; nothing while the screen is not taken over."""
+        if self._live is not None:
+            size = self.console.size
+            self._live.update(frame(size.width, size.height), refresh=True)
+            self._drawn_at = time.monotonic()
+
+    def stop(self) -> None:
+        """Give it back."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
 
 class LiveView:
@@ -43,24 +81,15 @@ class LiveView:
     """
 
     def __init__(self, console: Console, *, provider: str, duration_s: float | None = None) -> None:
-        self._console = console
+        self._screen = Screen(console)
         self._state = LiveState(provider=provider, duration_s=duration_s)
         self._result = Table(console)
-        self._live: Live | None = None
-        self._drawn_at = float("-inf")
 
     def open(self, info: StreamInfo) -> None:
         """Take over the screen."""
         self._state.begin(info)
         self._result.open(info)
-        self._live = Live(
-            console=self._console,
-            auto_refresh=False,
-            screen=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._live.start()
+        self._screen.start()
         self._draw()
 
     def write(self, event: Event) -> None:
@@ -87,7 +116,7 @@ class LiveView:
             self._state.hear(samples)
         self._state.show(current, probabilities)
         self._state.overflows = overflows
-        if time.monotonic() - self._drawn_at >= REFRESH_S:
+        if self._screen.due:
             self._draw()
 
     def warn(self, text: str) -> None:
@@ -96,16 +125,11 @@ class LiveView:
 
     def close(self, summary: Summary | None) -> None:
         """Give the screen back and print the result."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        self._screen.stop()
         self._result.close(summary)
 
     def _draw(self) -> None:
-        if self._live is not None:
-            size = self._console.size
-            self._live.update(render(self._state, size.width, size.height), refresh=True)
-            self._drawn_at = time.monotonic()
+        self._screen.draw(lambda width, height: render(self._state, width, height))
 
 
 def render(state: LiveState, width: int, height: int) -> Group:
@@ -139,12 +163,12 @@ def render(state: LiveState, width: int, height: int) -> Group:
     lines += _bars(state, colour, width)
     if gaps >= 2:
         lines.append(Text())
-    lines += _timeline(state, colour, width, chart_rows, bool(axis_rows))
+    lines += timeline(state, colour, width, chart_rows, bool(axis_rows))
     if legend_rows:
-        lines.append(_legend(state, colour, width))
+        lines.append(legend(state, colour, width))
     if gaps >= 3:
         lines.append(Text())
-    lines += [_level(state, width), *status]
+    lines += [level_row(state, width), *status]
     for line in lines:
         line.no_wrap = True
         line.truncate(width)
@@ -156,7 +180,7 @@ def _header(state: LiveState, width: int) -> Text:
     if state.duration_s is not None:
         elapsed += f" / {clock(state.duration_s)}"
     provider = state.provider.removesuffix("ExecutionProvider")
-    line = Text(" ● " if state.heard else " ○ ", style=_METER_COLOURS[2] if state.heard else FAINT)
+    line = Text(" ● " if state.heard else " ○ ", style=METER_COLOURS[2] if state.heard else FAINT)
     line.append("stream-ser", style="bold")
     about = f"  {state.model} · {provider} · "
     room = width - line.cell_len - len(elapsed) - 2
@@ -209,86 +233,6 @@ def _bars(state: LiveState, colour: dict[str, str], width: int) -> list[Text]:
             line.append("   – ", style=FAINT)
         lines.append(line)
     return lines
-
-
-def _timeline(state: LiveState, colour: dict[str, str], width: int, chart_rows: int, with_axis: bool) -> list[Text]:
-    """The last minute: height is confidence, colour is emotion, the strip below carries the names."""
-    columns = max(1, width - 4)
-    cells, heights = _columns(state, columns)
-    lines = []
-    for row in range(chart_rows, 0, -1):
-        glyphs = [
-            (EIGHTHS_UP[min(max(round(confidence * chart_rows * 8) - 8 * (row - 1), 0), 8)], colour.get(label, FAINT))
-            for label, confidence in zip(cells, heights, strict=True)
-        ]
-        lines.append(Text("  ").append_text(_coloured(glyphs)))
-    lines.append(Text("  ").append_text(strip(cells, colour)))
-    if with_axis:
-        lines.append(Text("  ").append_text(axis(-HISTORY_S, 0.0, columns, _ago)))
-    return lines
-
-
-def _coloured(glyphs: Iterable[tuple[str, str]]) -> Text:
-    """``(glyph, colour)`` cells as text, one span a run of a colour: spans are what costs when a frame is drawn."""
-    text = Text()
-    for hue, run in itertools.groupby(glyphs, key=lambda cell: cell[1]):
-        text.append("".join(glyph for glyph, _ in run), style=hue)
-    return text
-
-
-def _columns(state: LiveState, columns: int) -> tuple[list[str], list[float]]:
-    """Label and confidence of each column, from old to new; lost audio is never painted over."""
-    column_samples = HISTORY_S * state.sample_rate / columns
-    # Columns stand on a fixed grid of samples: while time passes they move, but don't flicker.
-    newest = int(state.heard / column_samples)
-    labels = [""] * columns
-    confidences = [0.0] * columns
-    start = 0
-    for moment in state.moments:
-        first = columns - 1 - (newest - int(start / column_samples))
-        last = columns - 1 - (newest - int(max(moment.end - 1, start) / column_samples))
-        for column in range(max(first, 0), min(last, columns - 1) + 1):
-            if labels[column] != GAP:
-                labels[column], confidences[column] = moment.label, moment.confidence
-        start = moment.end
-    return labels, confidences
-
-
-def _ago(seconds: float) -> str:
-    return "now" if seconds == 0 else f"{seconds:g} s"
-
-
-def _legend(state: LiveState, colour: dict[str, str], width: int) -> Text:
-    marks = [(f"{FILL[label]} {label}", colour.get(label, LOST)) for label in (UNCERTAIN, SILENCE, GAP)]
-    named = [(f"█ {label}", colour[label]) for label in state.labels]
-    if 2 + sum(len(text) + 2 for text, _ in named + marks) <= width:
-        marks = named + marks
-    line = Text("  ")
-    for text, hue in marks:
-        line.append(f"{text}  ", style=hue)
-    return line
-
-
-def _level(state: LiveState, width: int) -> Text:
-    line = Text("  level     ", style=GREY)
-    numbers = f" {_db(state.level_dbfs)} dBFS  peak {_db(state.peak_dbfs)}"
-    cells = max(0, width - line.cell_len - len(numbers) - 2)
-    level, peak = (
-        round((value - FLOOR_DBFS) / -FLOOR_DBFS * cells) for value in (state.level_dbfs, min(state.peak_dbfs, 0.0))
-    )
-    meter = []
-    for cell in range(cells):
-        dbfs = FLOOR_DBFS * (1 - (cell + 1) / cells)
-        hue = _METER_COLOURS[(dbfs > _LOUD_DBFS) + (dbfs > _CLIPPING_DBFS)]
-        if cell == peak - 1 and peak > level:
-            meter.append(("┃", hue))
-        else:
-            meter.append(("█", hue) if cell < level else ("·", FAINT))
-    return line.append_text(_coloured(meter)).append(numbers, style=GREY)
-
-
-def _db(dbfs: float) -> str:
-    return "  –" if dbfs <= FLOOR_DBFS else f"{dbfs:3.0f}"
 
 
 def _status(state: LiveState, width: int) -> list[Text]:
