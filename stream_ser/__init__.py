@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from stream_ser.version import __version__
 
 if TYPE_CHECKING:
+    from stream_ser.alignment import align
     from stream_ser.api import Recognition, listen, recognize
     from stream_ser.engine import load
     from stream_ser.errors import StreamSerError
-    from stream_ser.events import Decision, Gap, Prediction, Summary
+    from stream_ser.events import Decision, Gap, Prediction, Summary, Transcript, Word
     from stream_ser.features import log_mel
     from stream_ser.pipeline import Recognizer
 
@@ -31,7 +32,10 @@ __all__ = [
     "Recognizer",
     "StreamSerError",
     "Summary",
+    "Transcript",
+    "Word",
     "__version__",
+    "align",
     "listen",
     "load",
     "log_mel",
@@ -46,6 +50,9 @@ _HOMES = {
     "Recognizer": "stream_ser.pipeline",
     "StreamSerError": "stream_ser.errors",
     "Summary": "stream_ser.events",
+    "Transcript": "stream_ser.events",
+    "Word": "stream_ser.events",
+    "align": "stream_ser.alignment",
     "listen": "stream_ser.api",
     "load": "stream_ser.engine",
     "log_mel": "stream_ser.features",

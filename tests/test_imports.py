@@ -28,6 +28,7 @@ RUNTIME = (
     | STAGES
     | {
         "normalize",
+        "alignment",
         "ctc",
         "streamed",
         "tally",
@@ -62,6 +63,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "normalize": BASE,
     "ctc": BASE,
     "transcript": BASE | {"ctc"},
+    "alignment": BASE | {"audio", "ctc", "engine", "features", "transcript"},
     "streamed": BASE | {"engine", "transcript"},
     "tally": BASE,
     "wav": BASE,

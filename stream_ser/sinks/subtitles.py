@@ -49,12 +49,13 @@ class Srt:
 
     def _said(self, line: Transcript) -> None:
         parts = list(cues(line.words))
+        tag = f"[{escaped(line.label)}] " if line.label else ""
         for part, following in zip(parts, [*parts[1:], None], strict=True):
             end = max(part[-1].end, part[0].start + round(SHORTEST_S * self._info.sample_rate))
             if following is not None:
                 end = min(end, following[0].start)
             text = " ".join(word.text for word in part)
-            self._cue(part[0].start, end, f"[{escaped(line.label)}] {escaped(text)}")
+            self._cue(part[0].start, end, tag + escaped(text))
 
     def _cue(self, start: int, end: int, text: str) -> None:
         self._cues += 1
