@@ -5,7 +5,8 @@ The first line is the header: ``type`` (``session``), ``schema``, ``version``, `
 heard also ``parts``, what tells their streams apart, which are the channels of the WAV (schema 2). A line a block
 follows, in the order in which the recogniser got them: ``n`` samples and ``t``, seconds from the first one to their
 capture; and where it is so, ``lost`` samples before them, ``behind`` (the network was not asked), ``overflows``
-reported so far and ``notices``, pairs of kind and text. The last line, ``type`` ``end``, is missing where the program was killed.
+reported so far and ``notices``, pairs of kind and text. The last line, ``type`` ``end``, is missing where the program
+was killed.
 
 The WAV holds zeros for what was lost. Run again, a session gives the same events, except for what a clock measures.
 """

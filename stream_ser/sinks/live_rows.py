@@ -18,6 +18,7 @@ from rich.text import Text
 
 from stream_ser.events import SILENCE, UNCERTAIN, Decision, Event, StreamInfo, Summary
 from stream_ser.sinks import clock
+from stream_ser.sinks.captions import captions
 from stream_ser.sinks.draw import EIGHTHS_UP, bar, fit, fit_tail
 from stream_ser.sinks.live import MAX_WIDTH, Screen
 from stream_ser.sinks.live_parts import METER_COLOURS, decibels, legend, level_row, meter, minute, time_axis, timeline
@@ -167,10 +168,18 @@ def _block(state: LiveState, colour: dict[str, str], width: int, rows: int) -> l
         lines.append(_bars(state, colour, width))
     lines += timeline(state, colour, width, charted, with_axis=False)
     if rows >= 3:
-        lines.append(_warning(state, width) if state.warning else level_row(state, width))
+        lines.append(_warning(state, width) if state.warning else _sound(state, colour, width))
     if rows >= _ALL_ROWS:
         lines.append(Text())
     return lines
+
+
+def _sound(state: LiveState, colour: dict[str, str], width: int) -> Text:
+    """What is said, from a model that says so; else how loud it is."""
+    if not state.transcribes:
+        return level_row(state, width)
+    (row,) = captions(state.said, width, 1, colour)
+    return row
 
 
 def _title(state: LiveState, colour: dict[str, str], width: int, *, warn: bool) -> Text:
@@ -218,29 +227,30 @@ def _warning(state: LiveState, width: int) -> Text:
 
 
 def _bars(state: LiveState, colour: dict[str, str], width: int) -> Text:
-    """All probabilities in one row; the highest ones, where there are too many labels."""
-    longest = max(map(len, state.labels), default=1)
-    most = max(1, (width - 2) // (longest + 2))
-    order = list(range(len(state.labels)))
-    if len(order) > most:
-        order = sorted(sorted(order, key=lambda index: -(state.probabilities or (0.0,) * len(order))[index])[:most])
-    cells = (width - 2) // max(1, len(order))
-    room = cells - longest - 2
-    line = Text("  ")
-    for index in order:
-        label = state.labels[index]
-        name = fit(label, min(cell_len(label), cells - 2))
-        line.append(name + " ", style=colour[label] if state.probabilities else FAINT)
-        if not state.probabilities:
-            shown = Text("–", style=FAINT)
-        elif room >= 6:  # a number and a bar behind the longest name
-            shown = Text(f"{state.probabilities[index]:4.0%} ", style=GREY)
-            shown.append_text(bar(state.probabilities[index], cells - cell_len(name) - 7, colour[label]))
+    """All probabilities in one row: bars, numbers or heights, by the room there is; the highest of too many labels."""
+    labels, shown = state.labels, state.probabilities
+    cells = (width - 2) // max(1, len(labels))
+    if shown and cells >= max(map(cell_len, labels)) + 12:
+        line = Text("  ")
+        for label, value in zip(labels, shown, strict=True):
+            line.append(label, style=colour[label]).append(f"{value:5.0%} ", style=GREY)
+            line.append_text(bar(value, cells - cell_len(label) - 8, colour[label])).append("  ")
+        return line
+    order = sorted(range(len(labels)), key=lambda index: -shown[index] if shown else index)
+    numbered = bool(shown) and sum(cell_len(label) + 7 for label in labels) <= width
+    while len(order) > 1 and sum(cell_len(labels[index]) + (7 if numbered else 4) for index in order) > width:
+        order.pop()
+    parts = []
+    for index in sorted(order):
+        part = Text(labels[index] + " ", style=colour[labels[index]] if shown else FAINT)
+        if not shown:
+            part.append("–", style=FAINT)
+        elif numbered:
+            part.append(f"{shown[index]:.0%}".ljust(4), style=GREY)
         else:
-            height = round(min(state.probabilities[index], 1.0) * 8)
-            shown = Text(EIGHTHS_UP[max(1, height)], style=colour[label])
-        line.append_text(shown).append(" " * max(0, cells - cell_len(name) - 1 - shown.cell_len))
-    return line
+            part.append(EIGHTHS_UP[max(1, round(min(shown[index], 1.0) * 8))])
+        parts.append(part)
+    return Text("  ").append_text(Text("  ").join(parts))
 
 
 def _single(state: LiveState, colour: dict[str, str], width: int) -> Text:
