@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from stream_ser.events import SILENCE, UNCERTAIN, Decision, Gap, Notice, Prediction, StreamInfo, Summary, Timing
+from stream_ser.events import (
+    SILENCE,
+    UNCERTAIN,
+    Decision,
+    Gap,
+    Notice,
+    Prediction,
+    StreamInfo,
+    Summary,
+    Timing,
+    Transcript,
+    Word,
+)
 from stream_ser.sinks.live import LiveView, render
 from stream_ser.sinks.live_state import FLOOR_DBFS, HISTORY_S, LiveState
 from stream_ser.sinks.table import console_for
@@ -76,7 +88,28 @@ def many_labels():
     return state
 
 
-STATES = [empty, silent, unsure, eventful, full_scale, many_labels]
+def words(text, start):
+    return tuple(
+        Word(word, start + place * HOP, start + place * HOP + HOP // 2, 0.9) for place, word in enumerate(text.split())
+    )
+
+
+def talking():
+    """A model that transcribes: two lines have ended, a third goes on."""
+    state = new_state()
+    state.transcribes = True
+    speak(state, "happy", 8)
+    state.take(Transcript(words("IT IS ELEVEN O'CLOCK", 16_000), "happy", True))
+    speak(state, "anger", 12)
+    long = "THAT IS EXACTLY WHAT HAPPENED AND I WONDER WHAT THIS IS ABOUT DON'T FORGET A JACKET"
+    for cut in (9, 30, len(long)):
+        state.take(Transcript(words(long[:cut], 9 * RATE), "anger", cut == len(long)))
+    speak(state, "sad", 2)
+    state.take(Transcript(words("MAYBE TOMOR", 21 * RATE), "sad", False))
+    return state
+
+
+STATES = [empty, silent, unsure, eventful, full_scale, many_labels, talking]
 
 
 def text_of(state, width, height):
@@ -100,6 +133,17 @@ def test_a_usual_terminal_shows_everything(width, height):
         assert said in text, said
     assert "lost 1.50 s" in text
     assert "overflows 3" in text
+
+
+def test_what_is_said_stands_below_the_emotion_and_is_replaced_as_it_grows():
+    text = text_of(talking(), 80, 24)
+    rows = [line.strip() for line in text.splitlines()]
+    assert "[sad] MAYBE TOMOR" in rows
+    assert text.count("THAT IS EXACTLY") == 1
+    assert text.index("DON'T FORGET") < text.index("MAYBE TOMOR") < text.index("disgust")
+    for height in (8, 12, 18):
+        assert "MAYBE TOMOR" in text_of(talking(), 60, height)
+    assert "MAYBE" not in text_of(eventful(), 80, 24)
 
 
 def test_the_current_emotion_is_marked():

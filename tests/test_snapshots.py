@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from test_live_view import LABELS, RATE, empty, eventful, many_labels, silent, unsure
+from test_live_view import LABELS, RATE, empty, eventful, many_labels, silent, talking, unsure
 from test_sinks import INFO, SPANS, SUMMARY
 
 from stream_ser.events import Decision, Notice, Prediction, StreamInfo, Timing
@@ -29,7 +29,9 @@ def lost():
 FOLDER = Path(__file__).parent / "snapshots"
 #: columns and rows: narrow, usual and wide terminals, low and high ones.
 SIZES = [(60, 18), (60, 24), (80, 24), (80, 12), (200, 24), (200, 60)]
-STATES = {state.__name__.replace("_", "-"): state for state in (empty, silent, unsure, eventful, many_labels, lost)}
+STATES = {
+    state.__name__.replace("_", "-"): state for state in (empty, silent, unsure, eventful, many_labels, lost, talking)
+}
 WIDTHS = (60, 80, 200)
 
 
@@ -54,7 +56,7 @@ def frames() -> dict[str, Callable[[], str]]:
     found = {
         f"live-{state}-{width}x{height}.txt": partial(live_frame, state, width, height)
         for state in STATES
-        for width, height in (SIZES if state == "eventful" else [(80, 24)])
+        for width, height in (SIZES if state in ("eventful", "talking") else [(80, 24)])
     }
     return found | {f"table-{width}.txt": partial(printed_table, width) for width in WIDTHS}
 

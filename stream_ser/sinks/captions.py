@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -49,7 +49,7 @@ def said(line: Transcript, width: int, colour: dict[str, str]) -> list[Text]:
     return texts
 
 
-def captions(lines: Sequence[Transcript], width: int, rows: int, colour: dict[str, str]) -> list[Text]:
+def captions(lines: Iterable[Transcript], width: int, rows: int, colour: dict[str, str]) -> list[Text]:
     """The newest lines in exactly ``rows`` rows, the newest at the bottom; of a long one the end.
 
     Args:
@@ -59,7 +59,7 @@ def captions(lines: Sequence[Transcript], width: int, rows: int, colour: dict[st
         colour: of each label.
     """
     shown: list[Text] = []
-    for line in reversed(lines):
+    for line in reversed(list(lines)):
         if len(shown) >= rows:
             break
         shown = said(line, width, colour) + shown

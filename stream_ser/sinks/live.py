@@ -17,6 +17,7 @@ from rich.text import Text
 
 from stream_ser.events import SILENCE, UNCERTAIN, Decision, Event, StreamInfo, Summary
 from stream_ser.sinks import clock
+from stream_ser.sinks.captions import captions
 from stream_ser.sinks.draw import bar, fit, fit_tail
 from stream_ser.sinks.live_parts import METER_COLOURS, legend, level_row, timeline
 from stream_ser.sinks.live_state import LiveState
@@ -26,6 +27,7 @@ from stream_ser.sinks.table import Table
 REFRESH_S = 0.1
 MAX_WIDTH = 140
 MAX_CHART_ROWS = 6
+MAX_CAPTION_ROWS = 4
 _LABEL_WIDTH = 10
 
 
@@ -146,8 +148,10 @@ def render(state: LiveState, width: int, height: int) -> Group:
     width = max(1, min(width, MAX_WIDTH))
     colour = colours(state.labels)
     status = _status(state, width)
-    # Spare rows go to, in this order: chart rows, the axis, the legend, air between the parts.
+    # Spare rows go to, in this order: what is said, chart rows, the axis, the legend, air between the parts.
     spare = height - (2 + BIG_ROWS + len(state.labels) + 1 + 1 + len(status))
+    caption_rows = max(1, min(spare // 2, MAX_CAPTION_ROWS)) if state.transcribes else 0
+    spare -= caption_rows
     axis_rows, legend_rows = int(spare >= 1), int(spare >= 4)
     spare -= axis_rows + legend_rows
     chart_rows = max(0, min(spare, 2))
@@ -158,6 +162,7 @@ def render(state: LiveState, width: int, height: int) -> Group:
     if gaps >= 4:
         lines.append(Text())
     lines += _headline(state, colour, width)
+    lines += captions(state.said, width, caption_rows, colour)
     if gaps >= 1:
         lines.append(Text())
     lines += _bars(state, colour, width)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_ser.events import Decision, Event, Gap, Notice, Prediction, StreamInfo
+from stream_ser.events import Decision, Event, Gap, Notice, Prediction, StreamInfo, Transcript
 from stream_ser.sinks.draw import GAP
 from stream_ser.text import printable
 
@@ -26,6 +26,8 @@ PEAK_FALL_DB_PER_S = 20.0
 LEVEL_FALL_DB_PER_S = 60.0
 #: A notice stays this long, and one of what still lasts until another comes.
 NOTICE_S = 15.0
+#: Lines of words that are kept: more than are shown.
+LINES_KEPT = 8
 _LASTING = frozenset({"stalled", "lost"})
 
 
@@ -58,6 +60,8 @@ class LiveState:
         probabilities: smoothed, in the order of the labels; empty in silence and before the first prediction.
         current: the stretch being shown now; None before the first decision.
         moments: what was shown during the last minute.
+        transcribes: the model says what is said, too.
+        said: the newest lines of words; only the last one may go on.
         level_dbfs: RMS level of the input, falling softly.
         peak_dbfs: peak level, held.
         costs_ms: ``(end, milliseconds)`` of features and inference of the last predictions.
@@ -78,6 +82,8 @@ class LiveState:
     probabilities: tuple[float, ...] = ()
     current: Decision | None = None
     moments: deque[Moment] = field(default_factory=deque)
+    transcribes: bool = False
+    said: deque[Transcript] = field(default_factory=lambda: deque(maxlen=LINES_KEPT))
     level_dbfs: float = FLOOR_DBFS
     peak_dbfs: float = FLOOR_DBFS
     peak_at: int = 0
@@ -97,11 +103,12 @@ class LiveState:
             labels=info.labels,
             sample_rate=info.sample_rate,
             duration_s=self.duration_s,
+            transcribes=info.transcribes,
         )
         self.__dict__.update(fresh.__dict__)
 
     def take(self, event: Event) -> None:
-        """Note the costs of a prediction, the place of a gap, what a notice says."""
+        """Note the costs of a prediction, the place of a gap, what a notice or a speaker says."""
         if isinstance(event, Prediction):
             if event.timing is not None:
                 self.costs_ms.append((event.end, event.timing.features_ms + event.timing.inference_ms))
@@ -113,6 +120,10 @@ class LiveState:
                 self.moments.append(Moment(event.start, last.label if last.label != GAP else "", last.confidence))
             self.moments.append(Moment(event.start + event.length, GAP, 0.0))
             self.lost += event.length
+        elif isinstance(event, Transcript):
+            if self.said and not self.said[-1].final:
+                self.said.pop()
+            self.said.append(event)
         elif isinstance(event, Notice):
             self.warn(event.text)
             if event.kind in _LASTING:
