@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from stream_ser.api import Recognition, listen, recognize
     from stream_ser.engine import load
     from stream_ser.errors import StreamSerError
-    from stream_ser.events import Decision, Gap, Prediction, Summary, Transcript, Word
+    from stream_ser.events import Decision, Gap, Notice, Prediction, Summary, Transcript, Word
     from stream_ser.features import log_mel
     from stream_ser.pipeline import Recognizer
 
 __all__ = [
     "Decision",
     "Gap",
+    "Notice",
     "Prediction",
     "Recognition",
     "Recognizer",
@@ -45,6 +46,7 @@ __all__ = [
 _HOMES = {
     "Decision": "stream_ser.events",
     "Gap": "stream_ser.events",
+    "Notice": "stream_ser.events",
     "Prediction": "stream_ser.events",
     "Recognition": "stream_ser.api",
     "Recognizer": "stream_ser.pipeline",

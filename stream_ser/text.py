@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 #: What takes the place of what was cut off.
 _CUT = "..."
 
 
 def printable(text: str, limit: int | None = None) -> str:
     r"""Text whose control characters are spelled out, so that no name of a file or label drives a terminal.
+
+    Spaces of all widths stay: names on macOS and in Japanese are full of them.
 
     Args:
         text: anything; lone surrogates (bytes of a file name that are no UTF-8) are spelled out as well.
@@ -20,5 +24,9 @@ def printable(text: str, limit: int | None = None) -> str:
         'calm an...'
     """
     if not text.isprintable():
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+        text = "".join(c if _shows(c) else c.encode("unicode_escape").decode("ascii") for c in text)
     return text if limit is None or len(text) <= limit else text[: limit - len(_CUT)] + _CUT
+
+
+def _shows(character: str) -> bool:
+    return character.isprintable() or unicodedata.category(character) == "Zs"

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from cli_fakes import FakeMicrophone, blocks_of, noise
 
 import stream_ser as ss
 from stream_ser.errors import AudioError, DeviceError, ModelError
-from stream_ser.events import Block
+from stream_ser.events import Block, Event
 
 
 @pytest.fixture
@@ -42,6 +43,8 @@ def test_docstring_examples(name):
 
 
 def test_every_public_name_is_there():
+    # Whoever iterates over events can tell them apart.
+    assert {kind.__name__ for kind in get_args(Event)} <= set(ss.__all__)
     for name in ss.__all__:
         assert getattr(ss, name) is not None
     assert dir(ss) == sorted(ss.__all__)

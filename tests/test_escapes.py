@@ -19,6 +19,7 @@ SPELLED = "a\\x1b[31mb\\x07\\nc\\x9b2J.wav"
 def test_what_is_printable_stays() -> None:
     assert printable("Gespräch 1 – 通話.wav") == "Gespräch 1 – 通話.wav"
     assert printable(NASTY) == SPELLED
+    assert printable("10.04\u202fAM\xa0通\u3000話.wav") == "10.04\u202fAM\xa0通\u3000話.wav"
     assert printable("\udcff\u202e") == "\\udcff\\u202e"
     assert printable("x" * 50, 10) == "xxxxxxx..."
 
