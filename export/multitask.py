@@ -235,7 +235,8 @@ def _voice(card: Card) -> NDArray[np.float32]:
     columns = log_mel(np.concatenate(list(read_blocks(path, features.sample_rate))), features)
     columns = columns[:, : columns.shape[1] - columns.shape[1] % card.window.hop]
     mean, std = np.asarray(card.mean, np.float32), np.asarray(card.std, np.float32)
-    return normalize(torch.from_numpy(np.ascontiguousarray(columns)), features, mean, std).numpy()
+    found: NDArray[np.float32] = normalize(torch.from_numpy(columns.copy()), features, mean, std).numpy()
+    return found
 
 
 def export_multitask(checkpoint: Path, out: Path, *, tolerance: float = TOLERANCE) -> ExportedMultitask:

@@ -167,7 +167,7 @@ def test_held_out_sentences_are_measured_and_not_learnt(librispeech, tmp_path):
     given = material(f"librispeech={librispeech}", held_out=("Stop it!",))
     run = trainer(tmp_path / "a", given, held_out=("Stop it!",))
     for batch in run.train.epoch((0,), run.config.augment, 2):
-        for row, index in enumerate(batch.index):
+        for row, index in enumerate(batch.places):
             assert (batch.target_lengths[row] == 0) == run.train.heard.items[index].held_out
     found = run.evaluate(run.validation)
     assert {name: len(rows) for name, rows in found.spoken().items()} == {
@@ -181,12 +181,12 @@ def test_held_out_sentences_are_measured_and_not_learnt(librispeech, tmp_path):
 
 def test_an_epoch_holds_each_clip_as_often_as_asked(both, tmp_path):
     run = trainer(tmp_path / "a", both)
-    index = np.concatenate([batch.index for batch in run.train.epoch((0,), run.config.augment, 3)])
+    index = np.concatenate([batch.places for batch in run.train.epoch((0,), run.config.augment, 3)])
     times = np.bincount(index)
     wanted = [3 if item.emotion == data.NO_EMOTION else 1 for item in run.train.heard.items]
     assert times.tolist() == wanted
-    again = np.concatenate([batch.index for batch in run.train.epoch((0,), run.config.augment, 3)])
-    other = np.concatenate([batch.index for batch in run.train.epoch((1,), run.config.augment, 3)])
+    again = np.concatenate([batch.places for batch in run.train.epoch((0,), run.config.augment, 3)])
+    other = np.concatenate([batch.places for batch in run.train.epoch((1,), run.config.augment, 3)])
     assert index.tolist() == again.tolist() != other.tolist()
 
 
@@ -210,6 +210,23 @@ def test_gain_is_that_of_the_wave():
     raised = made._amplified(torch.from_numpy(quiet.astype(np.float32)), 20.0 * np.log10(2.0))
     clear = loud > -6.0
     np.testing.assert_allclose(raised.numpy()[clear], loud.astype(np.float32)[clear], atol=0.1)
+
+
+def test_the_delay_is_that_of_the_first_character():
+    """Sound begins in frame 40; the first characters are spelt in steps 12 and 14, of 4 frames each."""
+    sound = np.full((8, 120), -11.0, np.float16)
+    sound[:, 40:100] = 2.0
+    sound[:, 10] = 5.0  # a click
+    assert scores.onset(sound) == 40
+    log_probs = np.full((2, 30, len(ENGLISH)), -9.0, np.float32)
+    log_probs[:, :, 0] = -0.1
+    for row, step in enumerate((12, 14)):
+        log_probs[row, step, 5] = 0.0
+    items = tuple(data.Item(None, "x", data.NO_EMOTION, "A") for _ in range(2))
+    found = scores.Outputs(items, np.zeros((2, 6)), tuple(log_probs), (sound, sound))
+    assert scores.delay_frames(found, 4) == 12
+    early = scores.Outputs(items, np.zeros((2, 6)), tuple(np.roll(log_probs, -10, axis=1)), (sound, sound))
+    assert scores.delay_frames(early, 4) == 0
 
 
 def test_configuration_survives_json():
@@ -262,7 +279,7 @@ def test_the_command_leaves_everything_behind(call, librispeech, emotions, tmp_p
     assert "librispeech, held-out sentences" in said
     assert "emotion UAR" in said
     content = json.loads((out / "multitask.json").read_text())
-    assert set(content["results"]) == {"language_model", "validation", "test"}
+    assert set(content["results"]) == {"language_model", "validation", "test", "delay_frames"}
     assert content["results"]["test"]["greedy"]["librispeech"]["words"] == 4
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "lm.arpa").read_text().startswith("\\data\\")

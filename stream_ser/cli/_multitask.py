@@ -120,7 +120,7 @@ def _fit(trainer: MultitaskTrainer, resume: bool) -> dict[str, Any]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from stream_ser.train.multitask.report import finish
+    from stream_ser.train.multitask.report import describe_epoch, finish
 
     console = Console(stderr=True)
     columns = (
@@ -146,17 +146,8 @@ def _fit(trainer: MultitaskTrainer, resume: bool) -> dict[str, Any]:
             console.print(describe_epoch(epoch), highlight=False, soft_wrap=True)
 
         trainer.fit(lambda step, loss: progress.update(steps, completed=step, note=f"loss {loss:.3f}"), on_epoch)
-        return finish(trainer)
-
-
-def describe_epoch(epoch: Epoch) -> str:
-    """One line for people."""
-    uar = "" if epoch.uar is None else f"UAR {epoch.uar:.4f}  "
-    wer = "".join(f"WER {name} {100 * rate:.1f} %  " for name, rate in epoch.wer.items())
-    return (
-        f"epoch {epoch.epoch:3d}  emotion loss {epoch.emotion_loss:.4f}  CTC loss {epoch.ctc_loss:.4f}  validation: "
-        f"{uar}{wer}lr {epoch.lr:.1e}  {epoch.seconds:.0f} s"
-    )
+        content: dict[str, Any] = finish(trainer)
+        return content
 
 
 def print_results(results: dict[str, Any]) -> None:

@@ -224,7 +224,7 @@ class Multitask(nn.Module):
     def steps(self, features: Tensor, state: State | None = None) -> tuple[Tensor, Tensor, State]:
         """As :meth:`forward`, with the emotion as of each step ``(batch, frames / stride, num_classes)``."""
         c = self.config
-        if not torch.jit.is_tracing() and (
+        if not torch.jit.is_tracing() and (  # type: ignore[attr-defined]
             features.ndim != 3 or features.shape[1] != c.n_mels or not features.shape[2] or features.shape[2] % c.stride
         ):
             raise ValueError(

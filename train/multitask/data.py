@@ -209,7 +209,7 @@ class Batch(NamedTuple):
         emotions: ``(batch,)``; :data:`NO_EMOTION` where unknown.
         targets: classes of the characters, one clip after the other.
         target_lengths: ``(batch,)``; 0 where the text is unknown or too long for the clip.
-        index: of the items, ``(batch,)``.
+        places: of the items, ``(batch,)``.
     """
 
     features: Tensor
@@ -217,7 +217,7 @@ class Batch(NamedTuple):
     emotions: Tensor
     targets: Tensor
     target_lengths: Tensor
-    index: NDArray[np.int64]
+    places: NDArray[np.int64]
 
 
 class Batches:

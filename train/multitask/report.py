@@ -12,7 +12,7 @@ from stream_ser.train.plots import BLUE, GREY, ORANGE, PERCENT, save
 from stream_ser.train.record import write_json
 
 from .loop import Epoch, MultitaskTrainer
-from .scores import Outputs, as_dict, language_model, tune
+from .scores import Outputs, as_dict, delay_frames, language_model, tune
 
 #: Not the classifiers' metrics.json, which stream-ser report looks for.
 METRICS, CURVES, LANGUAGE_MODEL = "multitask.json", "curves.png", "lm.arpa"
@@ -30,7 +30,7 @@ def finish(trainer: MultitaskTrainer, advance: Callable[[], object] | None = Non
     parts: dict[str, Outputs] = {"validation": validated}
     if (tested := trainer.test(advance)) is not None:
         parts["test"] = tested
-    results: dict[str, Any] = {}
+    results: dict[str, Any] = {"delay_frames": delay_frames(validated, trainer.config.model.stride)}
     model = language_model(trainer.material.train)
     fusion = None
     if model is not None and validated.spoken():
@@ -53,6 +53,16 @@ def finish(trainer: MultitaskTrainer, advance: Callable[[], object] | None = Non
     write_json(trainer.out / METRICS, content)
     plot_curves(trainer.history, trainer.out / CURVES)
     return content
+
+
+def describe_epoch(epoch: Epoch) -> str:
+    """One line for people."""
+    uar = "" if epoch.uar is None else f"UAR {epoch.uar:.4f}  "
+    wer = "".join(f"WER {name} {100 * rate:.1f} %  " for name, rate in epoch.wer.items())
+    return (
+        f"epoch {epoch.epoch:3d}  emotion loss {epoch.emotion_loss:.4f}  CTC loss {epoch.ctc_loss:.4f}  validation: "
+        f"{uar}{wer}lr {epoch.lr:.1e}  {epoch.seconds:.0f} s"
+    )
 
 
 def rows(results: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -23,7 +23,7 @@ from stream_ser.train.ctc import (
 )
 from stream_ser.train.metrics import Floats, Scores, fit_temperature_windows, score, softmax
 
-from .data import NO_EMOTION, Batches, Item
+from .data import NO_EMOTION, Batches, Item, Spectrogram
 
 #: Of the language model, in words.
 LM_ORDER = 3
@@ -31,6 +31,8 @@ LM_ORDER = 3
 LM_GRID = tuple((weight, bonus) for weight in (0.4, 0.8, 1.2) for bonus in (0.0, 1.5, 3.0))
 #: Clips of the validation part on which they are tried.
 _TUNED_ON = 80
+#: Shorter sounds are no beginning of speech.
+_SOUND_FRAMES = 5
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,13 @@ class Outputs:
         items: in any order.
         logits: emotion at each clip's end, ``(items, classes)``.
         log_probs: of each clip, ``(steps, vocabulary)``.
+        spectrograms: raw log-mel of each clip, ``(mel, frames)``.
     """
 
     items: tuple[Item, ...]
     logits: Floats
     log_probs: tuple[NDArray[np.float32], ...]
+    spectrograms: tuple[Spectrogram, ...]
 
     def emotions(self) -> tuple[Scores, float] | None:
         """Scores and calibration temperature over the items with an emotion; None where there is none."""
@@ -90,14 +94,35 @@ class Outputs:
 def outputs(network: Multitask, batches: Batches, device: torch.device) -> Outputs:
     """What ``network`` says of all items, in float32."""
     network.eval()
-    items, logits, spelt = [], [], []
+    items, logits, spelt, sounds = [], [], [], []
     for batch in batches.ordered():
         felt, log_probs, _ = network.steps(batch.features.to(device))
-        for row, (index, steps) in enumerate(zip(batch.index, batch.steps.tolist(), strict=True)):
+        for row, (index, steps) in enumerate(zip(batch.places, batch.steps.tolist(), strict=True)):
             items.append(batches.heard.items[index])
             logits.append(felt[row, steps - 1].double().cpu().numpy())
             spelt.append(log_probs[row, :steps].cpu().numpy())
-    return Outputs(tuple(items), np.stack(logits), tuple(spelt))
+            sounds.append(batches.heard.copies[0][index])
+    return Outputs(tuple(items), np.stack(logits), tuple(spelt), tuple(sounds))
+
+
+def onset(log_mels: Spectrogram) -> int:
+    """First frame of sound: of :data:`_SOUND_FRAMES` in a row that are above the middle, in dB, of quiet and loud."""
+    level = np.log(np.exp(log_mels.astype(np.float64)).sum(axis=0))
+    above = level > np.percentile(level, (10, 95)).mean()
+    runs = np.convolve(above, np.ones(min(_SOUND_FRAMES, above.size)), "valid") >= min(_SOUND_FRAMES, above.size)
+    return int(runs.argmax())
+
+
+def delay_frames(found: Outputs, stride: int) -> int:
+    """Frames by which a character comes after its sound: the median over clips of the first one's, at least 0.
+
+    CTC asks for an order of characters, not for their time: a causal network waits until it is sure (Sak et al. 2015).
+    """
+    lags = []
+    for index in (i for chosen in found.spoken().values() for i in chosen):
+        if tokens := greedy(found.log_probs[index], len(found.log_probs[index]))[0]:
+            lags.append(tokens[0].start * stride - onset(found.spectrograms[index]))
+    return max(0, round(float(np.median(lags)))) if lags else 0
 
 
 def language_model(items: Iterable[Item]) -> NgramModel | None:
