@@ -17,6 +17,7 @@ from stream_ser.events import (
     Transcript,
     Word,
 )
+from stream_ser.sinks import live_rows
 from stream_ser.sinks.live import LiveView, render
 from stream_ser.sinks.live_state import FLOOR_DBFS, HISTORY_S, LiveState
 from stream_ser.sinks.table import console_for
@@ -94,6 +95,15 @@ def words(text, start):
     )
 
 
+def begun():
+    """Somebody has just begun to speak: the network has been asked, and no label is shown yet."""
+    state = new_state()
+    speak(state, SILENCE, 3, amplitude=0.0)
+    speak(state, "happy", 0.25)
+    state.show(Decision(0, state.heard, SILENCE, 0.0), state.probabilities)
+    return state
+
+
 def talking():
     """A model that transcribes: two lines have ended, a third goes on."""
     state = new_state()
@@ -113,8 +123,12 @@ STATES = [empty, silent, unsure, eventful, full_scale, many_labels, talking]
 
 
 def text_of(state, width, height):
+    return rendered(render(state, width, height), width)
+
+
+def rendered(frame, width):
     console = Console(file=io.StringIO(), record=True, width=max(width, 1) + 50, highlight=False)
-    console.print(render(state, width, height))
+    console.print(frame)
     return console.export_text(styles=False)
 
 
@@ -157,6 +171,24 @@ def test_before_the_first_decision_nothing_is_claimed():
     text = text_of(empty(), 80, 24)
     assert "listening" in text
     assert "%" not in text
+
+
+def test_the_onset_of_speech_is_no_silence():
+    """A label is shown when .8 s were heard; until then the decider says what was shown before."""
+    state = begun()
+    text = text_of(state, 80, 24)
+    assert "listening" in text
+    assert "no emotion claimed" not in text
+    row = live_rows.render([state, silent()], 80, 24)
+    assert "listening" in rendered(row, 80)
+    assert rendered(row, 80).count("silence for") == 1
+
+
+@pytest.mark.parametrize("height", [1, 5, 12, 16, 24])
+def test_what_is_wrong_is_never_cut_off(height):
+    state = eventful()
+    state.take(Notice(state.heard, "lost", "the microphone was unplugged"))
+    assert "! the microphone was unplugged" in text_of(state, 80, height)
 
 
 def test_silence_claims_no_emotion_and_uncertain_no_winner():

@@ -140,7 +140,8 @@ def render(state: LiveState, width: int, height: int) -> Group:
     Args:
         state: what is known.
         width: cells; no line is wider.
-        height: rows; there are never more. With six labels 18 rows hold everything; below that, rows go.
+        height: rows; there are never more. With six labels 18 rows hold everything; below that, rows go, but never
+            what is wrong.
 
     Returns:
         The lines.
@@ -174,6 +175,8 @@ def render(state: LiveState, width: int, height: int) -> Group:
     if gaps >= 3:
         lines.append(Text())
     lines += [level_row(state, width), *status]
+    if state.warning and 0 < height < len(lines):
+        lines[height - 1] = status[0]
     for line in lines:
         line.no_wrap = True
         line.truncate(width)
@@ -199,7 +202,7 @@ def _headline(state: LiveState, colour: dict[str, str], width: int) -> list[Text
     """The current emotion in big letters, with how sure that is and since when."""
     side_width = 24
     current = state.current
-    if current is None:
+    if current is None or state.listening:
         return [Text(), Text("  listening …", style=f"italic {GREY}"), Text()]
     hue = colour.get(current.label, GREY)
     word = big(current.label, width - 2 - 3 - 12)

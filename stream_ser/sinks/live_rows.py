@@ -197,7 +197,7 @@ def _title(state: LiveState, colour: dict[str, str], width: int, *, warn: bool) 
 
 def _label(state: LiveState, colour: dict[str, str]) -> Text:
     current = state.current
-    if current is None:
+    if current is None or state.listening:
         return Text("listening …", style=f"italic {GREY}")
     hue = colour.get(current.label, GREY)
     if current.label in (SILENCE, UNCERTAIN):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_ser.events import Decision, Event, Gap, Notice, Prediction, StreamInfo, Transcript
+from stream_ser.events import SILENCE, Decision, Event, Gap, Notice, Prediction, StreamInfo, Transcript
 from stream_ser.sinks.draw import GAP
 from stream_ser.text import printable
 
@@ -165,6 +165,11 @@ class LiveState:
         oldest = self.heard - HISTORY_S * self.sample_rate
         while len(self.moments) > 1 and self.moments[1].end <= oldest:
             self.moments.popleft()
+
+    @property
+    def listening(self) -> bool:
+        """Whether nothing can be said yet: at the start, and at the onset of speech, which is no silence any more."""
+        return self.current is None or (self.current.label == SILENCE and bool(self.probabilities))
 
     @property
     def latency_ms(self) -> tuple[float, float] | None:
