@@ -10,6 +10,7 @@ import json
 import random
 import struct
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 from fuzz_audio import blank, flip_bits, insert, remove, repeat, truncate
 
 from stream_ser.card import CARD_KEY, Card
+from stream_ser.card_parts import State
 from stream_ser.config import FeatureConfig, WindowConfig
 
 # --- cards --------------------------------------------------------------------------------------------------
@@ -52,16 +54,27 @@ _WRONG: tuple[Any, ...] = (
 )
 
 
-def card_text() -> str:
+_STREAMING: dict[str, Any] = {
+    "kind": "multitask",
+    "states": (State("heard", "next_heard", (1, 1, 5)),),
+    "vocabulary": ("", " ", "A", "B", "C"),
+    "stride": 2,
+    "delay_frames": 3,
+}
+
+
+def card_text(streaming: bool = False) -> str:
     """An intact card."""
     features = FeatureConfig(n_mels=4)
-    return Card("tiny", ("a", "b"), features, (0.0,) * 4, (1.0,) * 4, training={"corpora": {"x": 1}}).to_json()
+    window = WindowConfig(frames=40, hop=10, minimum=20, shortest=10)
+    more = {"window": window, **_STREAMING} if streaming else {}
+    return Card("tiny", ("a", "b"), features, (0.0,) * 4, (1.0,) * 4, training={"corpora": {"x": 1}}, **more).to_json()
 
 
 def card_case(number: int) -> str:
     """Text of a card with another value somewhere, or with damaged characters."""
     rng = random.Random(number)
-    text = card_text()
+    text = card_text(streaming=rng.random() < 0.5)
     if rng.random() < 0.2:
         return flip_bits(rng, truncate(rng, text.encode()) if rng.random() < 0.5 else text.encode()).decode("latin-1")
     content = json.loads(text)
@@ -99,7 +112,8 @@ def model_seeds() -> tuple[bytes, ...]:
 
     rng = np.random.default_rng(0)
     features, window = FeatureConfig(n_mels=8), WindowConfig(frames=40, hop=10, minimum=20, shortest=10)
-    card = Card("tiny", ("a", "b"), features, (0.0,) * 8, (1.0,) * 8, window).to_json()
+    card = Card("tiny", ("a", "b"), features, (0.0,) * 8, (1.0,) * 8, window)
+    speaking = replace(card, **_STREAMING)
 
     def weight(name: str, *shape: int) -> onnx.TensorProto:
         return numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
@@ -116,10 +130,15 @@ def model_seeds() -> tuple[bytes, ...]:
             constants,
         )
         opsets = [helper.make_opsetid("", 18), *([helper.make_opsetid("own", 1)] if functions else [])]
-        made = helper.make_model(graph, opset_imports=opsets, ir_version=9, functions=functions)
+        return finished(helper.make_model(graph, opset_imports=opsets, ir_version=9, functions=functions), card)
+
+    def finished(made: Any, about: Card) -> bytes:
         onnx.checker.check_model(made)
-        helper.set_model_props(made, {CARD_KEY: card})
+        helper.set_model_props(made, {CARD_KEY: about.to_json()})
         return bytes(made.SerializeToString())
+
+    def tensors(**shapes: list[int]) -> list[Any]:
+        return [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
 
     node = helper.make_node
     flat = [node("ReduceMean", ["log_mel", "time"], ["mean"], keepdims=0), node("MatMul", ["mean", "w"], ["logits"])]
@@ -133,7 +152,32 @@ def model_seeds() -> tuple[bytes, ...]:
     halve = helper.make_function(
         "own", "Halve", ["x"], ["y"], [node("Add", ["x", "x"], ["y"])], [helper.make_opsetid("", 18)]
     )
+    streaming = helper.make_graph(
+        [
+            node("Transpose", ["features"], ["t"], perm=[2, 0, 1]),
+            node("GRU", ["t", "W", "R", "B", "", "heard"], ["all", "next_heard"], hidden_size=5),
+            node("Squeeze", ["next_heard", "zero"], ["flat"]),
+            node("Gemm", ["flat", "g"], ["logits"], transB=1),
+            node("Squeeze", ["all", "one"], ["frames"]),
+            node("Transpose", ["frames"], ["turned"], perm=[1, 0, 2]),
+            node("Slice", ["turned", "zero", "ten", "one", "two"], ["steps"]),
+            node("LogSoftmax", ["steps"], ["log_probs"], axis=2),
+        ],
+        "streaming",
+        tensors(features=[1, 8, 10], heard=[1, 1, 5]),
+        tensors(logits=[1, 2], log_probs=[1, 5, 5], next_heard=[1, 1, 5]),
+        [
+            *(whole(name, value) for name, value in (("zero", 0), ("one", 1), ("two", 2), ("ten", 10))),
+            *(weight(name, 1, 15, size) for name, size in (("W", 8), ("R", 5))),
+            weight("B", 1, 30),
+            weight("g", 2, 5),
+        ],
+    )
     return (
+        finished(
+            helper.make_model(streaming, opset_imports=[helper.make_opsetid("", 18)], ir_version=9),
+            speaking,
+        ),
         model(flat, [whole("time", 2), weight("w", 8, 2)]),
         model(
             [

@@ -93,8 +93,12 @@ def load_model(number: int, folder: Path) -> str:
     path = folder / "case.onnx"
     path.write_bytes(model_case(number))
     engine = Engine(path, "cpu")
+    frames = np.zeros((engine.frames, engine.card.features.n_mels), np.float32)
     with np.errstate(all="ignore"):
-        engine.probabilities(np.zeros((engine.card.window.frames, engine.card.features.n_mels), np.float32))
+        if engine.card.states:
+            engine.step(frames, engine.step(frames, engine.initial_state()).state)
+        else:
+            engine.probabilities(frames)
     return "read"
 
 
