@@ -114,8 +114,11 @@ def recognize(
     """
     recognizer = Recognizer(_engine(model, provider), decider, vad=vad)
     if isinstance(audio, np.ndarray):
-        if audio.ndim != 1 or sample_rate < 1:
-            raise ValueError(f"samples of shape {audio.shape} at {sample_rate} Hz, expected (time,) at 1 Hz or more")
+        if audio.ndim != 1 or audio.dtype.kind != "f" or sample_rate < 1:
+            raise ValueError(
+                f"samples are {audio.dtype} {audio.shape} at {sample_rate} Hz, expected floats (time,) with full scale "
+                "at 1, at 1 Hz or more; divide 16-bit samples by 32768"
+            )
         return _recognition(recognizer, _Samples(audio, sample_rate))
     with FileSource(audio) as source:
         return _recognition(recognizer, source)

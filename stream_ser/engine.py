@@ -280,12 +280,11 @@ class Engine:
         return self._softmax(self.logits(window))
 
     def _softmax(self, logits: NDArray[np.float32]) -> tuple[float, ...]:
+        if not np.isfinite(logits).all():
+            raise self._not_finite()
         scaled = logits.astype(np.float64) / self.card.temperature
         exponentials = np.exp(scaled - scaled.max())
-        values = exponentials / exponentials.sum()
-        if not np.isfinite(values).all():
-            raise self._not_finite()
-        return tuple(values.tolist())
+        return tuple((exponentials / exponentials.sum()).tolist())
 
     def _not_finite(self) -> ModelError:
         return ModelError(f"{self.path}: the network returned values that are not finite; export it again")

@@ -178,11 +178,12 @@ class Recognizer:
 
         Raises:
             AudioError: a sample is NaN or infinite; the recogniser is left as it was before the block.
-            ValueError: not one-dimensional.
+            ValueError: not one-dimensional, or whole numbers, whose full scale is not 1.
         """
-        samples = np.asarray(samples, dtype=np.float32)
-        if samples.ndim != 1:
-            raise ValueError(f"samples has shape {samples.shape}, expected (time,)")
+        samples = np.asarray(samples)
+        if samples.ndim != 1 or samples.dtype.kind != "f":
+            raise ValueError(f"samples are {samples.dtype} {samples.shape}, expected floats (time,), full scale at 1")
+        samples = samples.astype(np.float32, copy=False)
         if not (fine := np.abs(samples) <= LOUDEST).all():
             index = int(fine.argmin())
             position = self._samples + index

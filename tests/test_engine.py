@@ -126,8 +126,16 @@ def test_what_onnxruntime_prints_does_not_reach_the_results(capsys) -> None:
 
 def test_a_network_that_returns_nan_is_never_a_score(tiny_model) -> None:
     loaded = engine.load(tiny_model)
-    with pytest.raises(ModelError, match="not finite"), np.errstate(invalid="ignore"):
+    with pytest.raises(ModelError, match="not finite"):
         loaded.probabilities(np.full((300, 64), np.nan, np.float32))
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_a_network_that_returns_infinity_is_one_error_and_no_warning(value, tiny_model, monkeypatch) -> None:
+    loaded = engine.load(tiny_model)
+    monkeypatch.setattr(loaded, "logits", lambda window: np.array([value, 0.0, 1.0], np.float32))
+    with pytest.raises(ModelError, match="not finite"):
+        loaded.probabilities(np.zeros((300, 64), np.float32))
 
 
 def test_cuda_fails_in_one_line(tiny_model) -> None:

@@ -118,6 +118,15 @@ def test_bad_samples_are_named_and_change_nothing(model, speechlike, bad) -> Non
     assert rest == events_of(Recognizer(model), samples, [32_000])
 
 
+@pytest.mark.parametrize("samples", [np.full(40_000, 1_000, np.int16), np.zeros((2, 40_000), np.float32), [1, 0]])
+def test_what_is_no_audio_gets_no_score(model, samples) -> None:
+    """Sixteen-bit integers were heard as audio 90 dB above full scale."""
+    recognizer = Recognizer(model)
+    with pytest.raises(ValueError, match=r"expected floats \(time,\)"):
+        recognizer.push(samples)
+    recognizer.push([0.0, 1.0])
+
+
 @pytest.mark.parametrize("count", [0, 1, 511, 4_000])
 def test_too_short_is_said(model, count: int) -> None:
     recognizer = Recognizer(model)
