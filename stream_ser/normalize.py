@@ -42,7 +42,7 @@ class Normalizer:
         >>> features = FeatureConfig(n_mels=2, normalization="sample")
         >>> out = np.empty((2, 3), np.float32)
         >>> Normalizer(features, (0, 0), (1, 1), 3)(np.eye(3, 2, dtype=np.float32), out)
-        >>> out.round(2).tolist()
+        >>> out.astype(float).round(2).tolist()
         [[1.41, -0.71, -0.71], [-0.71, 1.41, -0.71]]
     """
 
