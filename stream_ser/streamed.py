@@ -75,8 +75,9 @@ class StreamedNetwork:
                 digital silence.
         """
         if speech_from is None:
-            self.end_utterance()
-            self._heard = end
+            if self._open:
+                self.end_utterance()
+                self._heard = end
             return
         hops = 0
         if not self._open:
