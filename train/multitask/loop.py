@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from stream_ser.train.checkpoint import current_commit, load_as_data
 from stream_ser.train.ctc import ENGLISH, Vocabulary, ctc_loss
 from stream_ser.train.files import write_atomically
 from stream_ser.train.optim import Schedule, autocast, check_precision, ema_with_warmup, make_optimizer, make_scaler
+from stream_ser.train.record import machine
+from stream_ser.version import __version__
 
 from .data import NO_EMOTION, Batch, Batches, Material, hear, hear_augmented
 from .recipe import MultitaskRun
@@ -32,6 +35,8 @@ FORMAT = "multitask-1"
 CHECKPOINT = "multitask.pt"
 #: Before it, nobody is asked for an emotion: seconds.
 _FIRST_S = 1.0
+#: Of a run's description, what a resumed run must have in common with it.
+_SAME_DATA = ("split", "train_clips", "validation_clips", "test_clips", "train_speakers")
 
 
 class Losses(NamedTuple):
@@ -258,7 +263,9 @@ class MultitaskTrainer:
     def describe(self) -> dict[str, Any]:
         """What the run is, for its report and the exported card."""
         parts = {name: getattr(self.material, name) for name in ("train", "validation", "test")}
+        corpora = Counter(item.corpus for items in parts.values() for item in items)
         return {
+            "corpora": dict(corpora),
             "split": self.material.split,
             **{f"{name}_clips": len(items) for name, items in parts.items()},
             **{
@@ -268,6 +275,10 @@ class MultitaskTrainer:
             "train_speakers": sorted({item.clip.speaker for item in parts["train"]}),
             "held_out_sentences": list(self.config.train.held_out),
             "licences": self.material.licences,
+            "seed": self.config.train.seed,
+            "train_seconds": round(sum(epoch.seconds for epoch in self.history), 1),
+            "stream_ser": __version__,
+            "machine": machine(self.device),
             "commit": self._commit,
         }
 
@@ -300,7 +311,7 @@ class MultitaskTrainer:
     def finish(self, results: dict[str, Any]) -> None:
         """Put results into the checkpoint, from which an export takes them."""
         path = self.out / CHECKPOINT
-        state = {**read_checkpoint(path), "results": results}
+        state = {**read_checkpoint(path), "describe": self.describe(), "results": results}
         write_atomically(path, lambda part: torch.save(state, part))
 
     def resume(self) -> None:
@@ -311,9 +322,9 @@ class MultitaskTrainer:
         """
         path = self.out / CHECKPOINT
         state = read_checkpoint(path)
-        then, now = ({k: v for k, v in d.items() if k != "commit"} for d in (state["describe"], self.describe()))
+        now = self.describe()
         same = state["config"] == self.config.as_dict() and state["mean"] == self.mean.tolist()
-        if not same or then != now:
+        if not same or any(state["describe"].get(name) != now[name] for name in _SAME_DATA):
             raise TrainError(f"{path}: made with other settings or data; repeat them or choose another --out")
         self.network.load_state_dict(state["weights"])
         self.averaged.load_state_dict(state["average"])
