@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from stream_ser.config import DEFAULT_VAD, SAMPLE_RATE_HZ, DeciderConfig, VadConfig
 from stream_ser.engine import DEFAULT_MODEL, Engine, Provider, load
-from stream_ser.events import Block, Decision, Event, Gap, Prediction
+from stream_ser.events import Block, Decision, Event, Gap, Prediction, Transcript
 from stream_ser.microphone import Microphone
 from stream_ser.pipeline import Recognizer
 from stream_ser.sources import FileSource, Source, resampled
@@ -37,7 +37,7 @@ class Recognition:
         probabilities: of each of the model's labels, means over the clip's fullest windows; empty for silence.
         seconds: length of the clip.
         sample_rate: Hz, at which ``events`` count.
-        events: every :class:`Prediction`, :class:`Decision` and :class:`Gap`, in order.
+        events: every :class:`Prediction`, :class:`Decision`, :class:`Gap` and :class:`Transcript`, in order.
         warning: what was wrong with a file that could be used all the same, such as that it is truncated.
     """
 
@@ -57,6 +57,11 @@ class Recognition:
     def predictions(self) -> tuple[Prediction, ...]:
         """What the network said of each window."""
         return tuple(event for event in self.events if isinstance(event, Prediction))
+
+    @property
+    def transcript(self) -> tuple[Transcript, ...]:
+        """What was said, line by line, each with its words and its emotion; none from a model that knows no words."""
+        return tuple(event for event in self.events if isinstance(event, Transcript) and event.final)
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
@@ -148,7 +153,7 @@ def listen(
 
     Yields:
         A :class:`Prediction` every hop, a :class:`Decision` where a stretch has ended, a :class:`Gap` where
-        audio was lost.
+        audio was lost, and from a model that transcribes a :class:`Transcript` whenever a line of words has grown.
 
     Raises:
         DeviceError: no such device, or it was lost.

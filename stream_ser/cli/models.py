@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from stream_ser.text import printable
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -57,17 +59,27 @@ def describe(path: Path, card: Card) -> list[tuple[str, str]]:
     window_s = features.samples_for(window.frames) / features.sample_rate
     hop_s = window.hop * features.hop_length / features.sample_rate
     first_s = features.samples_for(window.minimum) / features.sample_rate
+    seen = "what was said since the last pause" if card.states else f"{window_s:.2f} s"
     return [
         ("file", str(path)),
         ("labels", ", ".join(card.labels)),
         ("size", f"{card.parameters:,} parameters, {path.stat().st_size / 1e6:.2f} MB"),
-        ("window", f"{window_s:.2f} s, a prediction every {hop_s:.2f} s, the first after {first_s:.2f} s"),
+        ("window", f"{seen}, a prediction every {hop_s:.2f} s, the first after {first_s:.2f} s"),
         ("input", f"log-mel, {features.n_mels} bands, {features.f_min:g} to {features.f_max:g} Hz"),
+        *([("words", _words(card))] if card.vocabulary else []),
         ("voice", _voice()),
         ("trained on", _trained(card)),
         ("measured", "\n".join(_measured(card)) or "not recorded"),
         ("licence", card.licence or "not recorded"),
     ]
+
+
+def _words(card: Card) -> str:
+    """What a model that transcribes spells with, and how much later than it is said."""
+    delay_ms = 1000.0 * card.delay_frames * card.features.hop_length / card.features.sample_rate
+    characters = "".join(sorted(card.vocabulary)).strip()
+    spelt = characters if len(characters) <= 60 else f"{len(characters)} characters"
+    return f"spelt with {printable(spelt)}, {delay_ms:.0f} ms after they are said"
 
 
 def _voice() -> str:
