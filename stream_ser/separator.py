@@ -23,7 +23,8 @@ from stream_ser.errors import ModelError
 from stream_ser.events import Block
 from stream_ser.onnxfile import read_metadata
 from stream_ser.separator_card import AFTER, MIXTURE, SOURCES, SeparatorCard
-from stream_ser.sources import GapMarker, Source, resampled
+from stream_ser.sources import BlockResampler, GapMarker, Source
+from stream_ser.streams import parts_of, split
 from stream_ser.text import printable
 
 DEFAULT_SEPARATOR = "separator"
@@ -215,15 +216,16 @@ class SeparatorStream:
 
 
 class Separated:
-    """What a separator makes of a source: a source of as many streams, in step with it.
+    """What a separator makes of a source: a source of more streams, in step with it.
 
     Losses, notices and times of capture stay where they were. Of several streams the blocks are ``(time, stream)``, as
-    :mod:`stream_ser.streams` takes them apart.
+    :mod:`stream_ser.streams` takes them apart; of a source of several, each is separated on its own.
 
     Args:
-        source: opened; of one stream.
-        stream: fresh or reset; its rate is that of the blocks.
-        index: give this source alone, from 0.
+        source: opened.
+        separator: shared by all streams.
+        sample_rate: Hz, of the blocks.
+        index: give this one alone of what each stream becomes, from 0.
 
     Attributes:
         name: of the source.
@@ -231,12 +233,24 @@ class Separated:
         parts: what tells the streams apart.
     """
 
-    def __init__(self, source: Source, stream: SeparatorStream, index: int | None = None) -> None:
+    def __init__(self, source: Source, separator: Separator, sample_rate: int, index: int | None = None) -> None:
         self.name = source.name
-        self.sample_rate = stream.sample_rate
-        count = 1 if index is not None else len(stream.sources)
-        self.parts = tuple(f"#{number}" for number in range(1, count + 1)) if count > 1 else ("",)
-        self._source, self._stream, self._index = source, stream, index
+        self.sample_rate = sample_rate
+        count = 1 if index is not None else len(separator.card.sources)
+        own = [f"#{number}" for number in range(1, count + 1)] if count > 1 else [""]
+        self.parts = tuple(part + behind for part in parts_of(source) for behind in own)
+        self._source, self._index = source, index
+        self._streams = [SeparatorStream(separator, sample_rate) for _ in parts_of(source)]
+
+    @property
+    def overflows(self) -> int:
+        """How often the device reported that audio was lost."""
+        return getattr(self._source, "overflows", 0)
+
+    def close(self) -> None:
+        """Make the iteration end, once what was captured is through, where the source knows how."""
+        if (close := getattr(self._source, "close", None)) is not None:
+            close()
 
     def __iter__(self) -> Iterator[Block]:
         """Blocks until the source ends.
@@ -244,28 +258,46 @@ class Separated:
         Raises:
             ModelError: see :meth:`Separator.separate`.
         """
-        rate, stream = self.sample_rate, self._stream
+        rate = self.sample_rate
         marker = GapMarker(rate, rate)
-        nothing = _NONE if self.parts == ("",) else np.zeros((0, len(self.parts)), np.float32)
         taken = given = 0
         last_captured_at: float | None = None
 
-        def emit(ready: NDArray[np.float32], captured_at: float | None, behind: bool) -> Iterator[Block]:
+        def emit(ready: list[NDArray[np.float32]], captured_at: float | None, behind: bool) -> Iterator[Block]:
             nonlocal given
-            given += ready.shape[1]
+            samples = self._joined(ready)
+            given += len(samples)
             if captured_at is not None:
                 captured_at -= (taken - given) / rate
-            alone = 0 if len(ready) == 1 else self._index
-            samples = ready.T if alone is None else ready[alone]
-            return marker.cut(Block(np.ascontiguousarray(samples), captured_at, behind=behind))
+            return marker.cut(Block(samples, captured_at, behind=behind))
 
-        for block in resampled(self._source, rate):
+        for sides in self._resampled():
+            block = sides[0]
             if block.notices:
-                yield Block(nothing, notices=block.notices)
+                yield Block(self._joined([np.zeros((self._made, 0), np.float32)] * len(sides)), notices=block.notices)
             if block.gap:
                 marker.lose(taken, block.gap)
             taken += len(block.samples)
             if len(block.samples):
                 last_captured_at = block.captured_at
-            yield from emit(stream.push(block.samples), block.captured_at, block.behind)
-        yield from emit(stream.flush(), last_captured_at, behind=False)
+            pushed = [stream.push(side.samples) for stream, side in zip(self._streams, sides, strict=True)]
+            yield from emit(pushed, block.captured_at, block.behind)
+        yield from emit([stream.flush() for stream in self._streams], last_captured_at, behind=False)
+
+    @property
+    def _made(self) -> int:
+        return len(self._streams[0].sources)
+
+    def _joined(self, ready: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """What each stream became, ``(sources, time)``, as the samples of a block."""
+        chosen = ready if self._index is None else [sources[self._index : self._index + 1] for sources in ready]
+        rows = np.concatenate(chosen)
+        return rows[0] if len(rows) == 1 else np.ascontiguousarray(rows.T)
+
+    def _resampled(self) -> Iterator[tuple[Block, ...]]:
+        """The source's streams side by side, at the rate of the blocks and without holes."""
+        resamplers = [BlockResampler(self._source.sample_rate, self.sample_rate) for _ in self._streams]
+        for block in self._source:
+            sides = [resampler.push(side) for resampler, side in zip(resamplers, split(block), strict=True)]
+            yield from zip(*sides, strict=True)
+        yield from zip(*(resampler.flush() for resampler in resamplers), strict=True)

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from cli_fakes import call, fake_engine, one_line, speech, wav  # noqa: F401 - fixtures
+from cli_fakes import call, fake_engine, microphone, one_line, speech, wav  # noqa: F401 - fixtures
 from separators import FACTORS, write_tiny_separator
 
 from stream_ser.cli import _separate, separate
@@ -156,6 +156,17 @@ def test_pictures_of_the_sources(call, wav, two, tmp_path):
     assert {path.name for path in tmp_path.glob("p*.png")} == {"p-speech#1.png", "p-speech#2.png"}
     first, second = ((tmp_path / f"p-speech#{n}.png").read_bytes() for n in (1, 2))
     assert first != second
+
+
+def test_the_microphone_becomes_a_stream_for_each_source(call, microphone, two):
+    code, out, err = call("listen", "--separate", two, "--format", "jsonl", "--no-vad", "--quiet")
+    assert (code, err) == (0, "")
+    events = events_of(out)
+    assert {e["file"] for e in events if e["type"] == "stream"} == {"fake microphone#1", "fake microphone#2"}
+    lengths = [e["samples"] for e in events if e["type"] == "summary"]
+    assert lengths == [len(speech())] * 2
+    heard = [[e["end"] for e in events if e["type"] == "prediction" and e["file"].endswith(n)] for n in "12"]
+    assert heard[0] == heard[1] != []
 
 
 @pytest.mark.parametrize(

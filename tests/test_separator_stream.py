@@ -110,7 +110,7 @@ def test_losses_notices_and_times_stay_where_they_were(tiny):
         Block(samples[650:], captured_at=11.0),
     )
     heard = np.concatenate([samples[:300], np.zeros(120, np.float32), samples[300:]])
-    separated = Separated(mixture, SeparatorStream(tiny))
+    separated = Separated(mixture, tiny, 16_000)
     assert (separated.name, separated.sample_rate, separated.parts) == ("a.wav", 16_000, ("#1", "#2"))
     blocks = list(separated)
     filled = [block for block in blocks if len(block.samples)]
@@ -129,9 +129,21 @@ def test_losses_notices_and_times_stay_where_they_were(tiny):
     assert [part.samples.shape for part in split(filled[0])] == [(len(filled[0].samples),)] * 2
 
 
+def test_each_channel_is_separated_on_its_own(tiny):
+    stereo = RNG.standard_normal((900, 2)).astype(np.float32)
+    mixture = Mixture(Block(stereo[:100]), Block(stereo[:0], notices=(("overflow", "full"),)), Block(stereo[100:]))
+    mixture.parts = ("#1", "#2")
+    separated = Separated(mixture, tiny, 16_000)
+    assert separated.parts == ("#1#1", "#1#2", "#2#1", "#2#2")
+    blocks = list(separated)
+    assert {len(split(block)) for block in blocks} == {4}
+    expected = np.concatenate([stereo[:, [n]] * np.array(FACTORS, np.float32) for n in (0, 1)], axis=1)
+    np.testing.assert_array_equal(np.concatenate([block.samples for block in blocks]), expected)
+
+
 def test_one_source_alone(tiny):
     samples = RNG.standard_normal(500).astype(np.float32)
-    source = Separated(Mixture(Block(samples)), SeparatorStream(tiny), 1)
+    source = Separated(Mixture(Block(samples)), tiny, 16_000, 1)
     assert source.parts == ("",)
     found = np.concatenate([block.samples for block in source])
     np.testing.assert_array_equal(found, np.float32(FACTORS[1]) * samples)

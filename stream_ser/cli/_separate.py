@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from stream_ser.separator import Separator
+    from stream_ser.separator import Separated, Separator
     from stream_ser.sources import Source
 
+AnySource = TypeVar("AnySource", bound="Source")
 Command = TypeVar("Command", bound=Callable[..., object])
 OPTION = "--separate"
 SUFFIX = ".onnx"
@@ -74,17 +75,17 @@ def count_of(separator: Separator | None) -> int:
     return 1 if separator is None else len(separator.card.sources)
 
 
-def separated(source: Source, separator: Separator | None, index: int | None, sample_rate: int) -> Source:
-    """One source of what a source gives, or all; the source itself where nothing separates.
+def separated(source: AnySource, separator: Separator | None, index: int | None, rate: int) -> AnySource | Separated:
+    """What a separator makes of a source, or one of it; the source itself where nothing separates.
 
     Args:
         source: opened.
         separator: which may be shared.
         index: of the one that is wanted, from 0; None for all.
-        sample_rate: of the recogniser, Hz.
+        rate: of the recogniser, Hz.
     """
     if separator is None:
         return source
-    from stream_ser.separator import Separated, SeparatorStream
+    from stream_ser.separator import Separated
 
-    return Separated(source, SeparatorStream(separator, sample_rate), index)
+    return Separated(source, separator, rate, index)

@@ -15,6 +15,7 @@ from stream_ser.cli._log import logging_to
 from stream_ser.cli._options import Results, recognition_options, result_options, targets
 from stream_ser.cli._outputs import Troubles, opened
 from stream_ser.cli._run import draws_on, drive_all, lanes_for, recognizers_for, stop_on_signals
+from stream_ser.cli._separate import Separating, count_of, separate_option, separated, separator_for
 from stream_ser.errors import AudioError
 from stream_ser.text import printable
 
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from stream_ser.engine import Provider
 
 
-@click.command()
+@click.command(cls=Separating)
 @capture_options
 @recognition_options
+@separate_option
 @result_options("none: the view has it, and moves to standard error where results are there")
 @click.option("--no-view/--view", default=False, help="Show nothing; with --format or --output.")
 @click.pass_context
@@ -34,6 +36,7 @@ def listen(
     model: str | None,
     provider: Provider,
     vad: bool | None,
+    separate: str | None,
     results: Results,
     no_view: bool,
 ) -> None:
@@ -43,7 +46,7 @@ def listen(
     """
     from stream_ser.streams import Together, parts_of
 
-    claims = Claims([Path(name) for name in (model, results.config, capture.replay) if name])
+    claims = Claims([Path(name) for name in (model, separate, results.config, capture.replay) if name])
     capture.claim(claims)
     # Results own standard output; people then look at standard error.
     people = sys.stderr if any(target.path is None for target in targets(results, None)) else sys.stdout
@@ -58,15 +61,18 @@ def listen(
         for one in captures:
             stack.push(one)
         model, vad = as_recorded(captures[0], model, vad)
-        sources = [Tapped(one, troubles.add) for one in captures]
-        count = sum(len(parts_of(source)) for source in sources)
-        recognizers = recognizers_for(count, model, provider, vad, quiet=results.quiet)
-        outputs = stack.enter_context(opened(results, None, claims, troubles.add, live=True, several=count > 1))
+        separator = separator_for(separate)
+        tapped = [Tapped(one, troubles.add) for one in captures]
+        made = sum(len(parts_of(one)) for one in captures) * count_of(separator)
+        recognizers = recognizers_for(made, model, provider, vad, quiet=results.quiet)
+        rate = recognizers[0].card.features.sample_rate
+        sources = [separated(one, separator, None, rate) for one in tapped]
+        outputs = stack.enter_context(opened(results, None, claims, troubles.add, live=True, several=made > 1))
         if results.plot is not None:
             outputs.add_plot(results.plot, recognizers[0].card.features)
         for one in captures:
             stack.enter_context(one)
-        for source, recorders in zip(sources, capture.recorders(captures, stack, about(model, vad)), strict=True):
+        for source, recorders in zip(tapped, capture.recorders(captures, stack, about(model, vad)), strict=True):
             source.recorders += recorders
         together = Together(sources)
         # Closed, a microphone hands out what it has captured, and ends.
@@ -82,7 +88,7 @@ def listen(
         for one in captures:
             if warning := getattr(one, "warning", None):
                 troubles.add(f"warning: {warning}")
-    failed = any(source.failed for source in sources)
+    failed = any(source.failed for source in tapped)
     if not failed and not results.quiet:
         for path in capture.kept:
             click.echo(f"stream-ser: recorded {printable(str(path))}", err=True)
