@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_fakes import Terminal
 from conftest import LABELS
 from generate import voice, write_wav
 
@@ -74,6 +76,24 @@ def test_two_models_side_by_side(call, data: str, tiny_model: Path, tiny_onnx) -
     assert f"{test['first_only']} clips only tiny.onnx has right, {test['second_only']} only other.onnx" in out
     for scores in (first, second):
         assert f"{scores['uar']:.4f}" in out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows forbids such names")
+@pytest.mark.parametrize("options", [(), ("--stream",)])
+def test_the_name_of_a_model_is_no_markup_and_drives_no_terminal(
+    options, call, data: str, tiny_onnx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    err = Terminal()
+    monkeypatch.setattr(sys, "stderr", err)
+    models = [tiny_onnx("v[2] [bold]\x1b[2J.onnx"), tiny_onnx("other[red].onnx", seed=1)]
+    code, out, _ = call("evaluate", *models, "--data", data, "--speaker", "crema-d/1009", *options)
+    assert code == 0
+    assert out.count("v[2] [bold]\\x1b[2J.onnx") >= 2
+    assert out.count("other[red].onnx") >= 2
+    assert "\x1b" not in out
+    assert "[bold]" in err.getvalue()
 
 
 def test_the_order_of_labels_is_the_models_own(data: str, tiny_crema_d: Path, tiny_onnx, tiny_model: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from stream_ser.text import printable
 
 if TYPE_CHECKING:
     from stream_ser.config import VadConfig
@@ -85,8 +88,7 @@ def measure(
         evaluate_streams(
             engine,
             streams(clips, engine.card.features.sample_rate, config),
-            # The name as a default: the loop goes on with another one.
-            lambda name=engine.path.name: advance(name),
+            functools.partial(advance, printable(engine.path.name)),
             vad=vad,
         )
         for engine in engines
@@ -162,16 +164,18 @@ def run(
     import sys
 
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
-    from stream_ser.cli.evaluate import WIDTH, speakers
+    from stream_ser.cli.evaluate import WIDTH, shown, speakers
+    from stream_ser.sinks.table import console_for
 
     clips = [clip for group in groups.values() for clip in group]
     waiting = Console(stderr=True)
     with Progress(console=waiting, disable=not waiting.is_terminal, transient=True) as progress:
         task = progress.add_task("streams", total=len(engines) * len({clip.speaker for clip in clips}))
         measured = measure(
-            engines, clips, config, vad, lambda model: progress.update(task, advance=1, description=model)
+            engines, clips, config, vad, lambda model: progress.update(task, advance=1, description=escape(model))
         )
     protocols = [
         f"{' + '.join(groups)}, {name}, {speakers(clips, engine.card)}; streams of one speaker each, "
@@ -185,12 +189,12 @@ def run(
         ]
         click.echo(json.dumps(content[0] if len(content) == 1 else {"models": content}, indent=1))
     else:
-        console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+        console = console_for(sys.stdout, WIDTH)
         for engine, protocol in zip(engines, protocols, strict=True):
-            console.print(f"{engine.path.name}: {protocol}", soft_wrap=True, markup=False)
+            console.print(f"{shown(engine)}: {protocol}", soft_wrap=True)
         scores = measured[0]
         console.print(f"clips {scores.clips}, {scores.minutes:.1f} minutes, {scores.speech_minutes:.1f} of them speech")
-        console.print(table([engine.path.name for engine in engines], measured))
+        console.print(table([shown(engine) for engine in engines], measured))
     if record:
         _record(engines, protocols, measured, f"{' + '.join(groups)} {part} streams")
 
@@ -203,4 +207,4 @@ def _record(engines: Sequence[Engine], protocols: Sequence[str], measured: Seque
     for engine, protocol, scores in zip(engines, protocols, measured, strict=True):
         results = {**engine.card.results, name: {"protocol": protocol, **scores.as_dict()}}
         rewrite_card(engine.path, replace(engine.card, results=results))
-        click.echo(f"{engine.path}: card updated", err=True)
+        click.echo(f"{printable(str(engine.path))}: card updated", err=True)

@@ -59,7 +59,7 @@ def align(
 
     text = _text(text, text_file)
     format_ = format_ or _by_suffix(output)
-    claims = Claims([audio, *([Path(text_file.name)] if text_file is not None else [])])
+    claims = Claims([audio, *(Path(name) for name in (text_file and text_file.name, model) if name)])
     engine = load(model or DEFAULT_MODEL, provider)
     vocabulary_of(engine.card)
     rate = engine.card.features.sample_rate

@@ -6,6 +6,8 @@ import sys
 
 import click
 
+from stream_ser.text import printable
+
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
@@ -25,8 +27,8 @@ def devices(as_json: bool) -> None:
     rows = [
         (
             str(device.index),
-            device.name,
-            device.host_api,
+            printable(device.name),
+            printable(device.host_api),
             str(device.input_channels),
             str(device.default_sample_rate),
             "yes" if device.is_default else "",

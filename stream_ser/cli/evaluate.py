@@ -11,6 +11,7 @@ from stream_ser.cli._corpora import split_options
 from stream_ser.cli._options import provider_option, vad_option
 from stream_ser.cli._run import vad_config
 from stream_ser.cli._streams import stream_options
+from stream_ser.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,11 +100,13 @@ def evaluate(
     import sys
 
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
     from stream_ser.cli import _streams
     from stream_ser.engine import load
     from stream_ser.errors import DataError
+    from stream_ser.sinks.table import console_for
     from stream_ser.train import compare, selection
     from stream_ser.train.evaluate import clips_of, of_speakers
     from stream_ser.train.evaluate import evaluate as run
@@ -128,7 +131,7 @@ def evaluate(
     waiting = Console(stderr=True)
     with Progress(console=waiting, disable=not waiting.is_terminal, transient=True) as progress:
         for engine in engines:
-            task = progress.add_task(f"{engine.path.name}: {len(clips)} clips", total=len(clips))
+            task = progress.add_task(escape(f"{shown(engine)}: {len(clips)} clips"), total=len(clips))
             # The task as a default: the loop goes on with another one.
             result = run(engine, clips, lambda task=task: progress.advance(task), vad=detection)
             measured.append(
@@ -138,11 +141,16 @@ def evaluate(
     if as_json:
         click.echo(json.dumps(_content(measured, pairs), indent=1))
     else:
-        _print(Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH), measured, pairs)
+        _print(console_for(sys.stdout, WIDTH), measured, pairs)
     if record:
         for each in measured:
             rewrite_card(each.engine.path, each.recorded(part))
-            click.echo(f"{each.engine.path}: card updated", err=True)
+            click.echo(f"{printable(str(each.engine.path))}: card updated", err=True)
+
+
+def shown(engine: Engine) -> str:
+    """What people are told of a model: the name of its file."""
+    return printable(engine.path.name)
 
 
 class Measured:
@@ -225,7 +233,7 @@ def _content(measured: Sequence[Measured], pairs: Sequence[tuple[int, int, McNem
 
 def _print(console: Console, measured: Sequence[Measured], pairs: Sequence[tuple[int, int, McNemar]]) -> None:
     for each in measured:
-        _line(console, f"{each.engine.path.name}: {each.protocol(each.corpora, each.result)}")
+        _line(console, f"{shown(each.engine)}: {each.protocol(each.corpora, each.result)}")
         if len(measured) == 1:
             _print_scores(console, each.result.scores.clips, each.result)
     if len(measured) > 1 or measured[0].parts:
@@ -237,7 +245,7 @@ def _print(console: Console, measured: Sequence[Measured], pairs: Sequence[tuple
 
 
 def _line(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=True, markup=False)
+    console.print(text, soft_wrap=True)
 
 
 def _print_scores(console: Console, clips: int, result: Evaluation) -> None:
@@ -276,7 +284,7 @@ def _print_table(console: Console, measured: Sequence[Measured]) -> None:
         for corpora, result in (*each.parts.items(), (each.corpora, each.result)):
             scores, error = result.scores, result.cross_fitted_ece
             table.add_row(
-                each.engine.path.name,
+                shown(each.engine),
                 *([corpora] if several else []),
                 *(str(scores.clips), f"{scores.wa:.4f}", f"{scores.uar:.4f}", _interval(result)),
                 f"{result.speakers[-1].uar:.2f} to {result.speakers[0].uar:.2f}",
@@ -290,7 +298,7 @@ def _print_table(console: Console, measured: Sequence[Measured]) -> None:
 
 def _print_pairs(console: Console, measured: Sequence[Measured], pairs: Sequence[tuple[int, int, McNemar]]) -> None:
     for i, j, test in pairs:
-        first, second = measured[i].engine.path.name, measured[j].engine.path.name
+        first, second = shown(measured[i].engine), shown(measured[j].engine)
         how = "exact" if test.exact else "chi-square, continuity-corrected"
         _line(
             console,

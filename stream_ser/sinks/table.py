@@ -25,9 +25,15 @@ MAX_WIDTH = 120
 _LABEL_WIDTH = 10
 
 
-def console_for(out: TextIO) -> Console:
-    """A console that writes to ``out``, in colours only on a terminal that wants them."""
-    return Console(file=out, highlight=False, markup=False, emoji=False, soft_wrap=False)
+def console_for(out: TextIO, width: int | None = None) -> Console:
+    """A console that writes to ``out``, in colours only on a terminal that wants them.
+
+    Args:
+        out: stays open.
+        width: cells where ``out`` is no terminal; the usual 80 by default.
+    """
+    width = None if out.isatty() else width
+    return Console(file=out, highlight=False, markup=False, emoji=False, soft_wrap=False, width=width)
 
 
 class Table:
