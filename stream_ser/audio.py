@@ -10,6 +10,7 @@ PCM and float WAV is decoded by :mod:`stream_ser.wav`, as it arrives; all else b
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -94,18 +95,27 @@ class _Reader(Protocol):
 
 def _spool(head: bytes, stream: BinaryIO, name: str) -> BinaryIO:
     """Copy a pipe to a temporary file, because libsndfile has to seek."""
+    remedy = "expected PCM WAV: convert it on the way, as with ffmpeg -i INPUT -f wav -"
     spool = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - closed with the AudioFile
     part = head
-    while part:
-        spool.write(part)
-        if spool.tell() > SPOOL_LIMIT_BYTES:
+    try:
+        while part:
+            try:
+                spool.write(part)
+                spool.flush()
+            except OSError as error:
+                folder = tempfile.gettempdir()
+                found = f"piped in a format that cannot be streamed, it does not fit into {folder} ({error.strerror})"
+                raise AudioError(f"{name}: {found}; {remedy}") from error
+            if spool.tell() > SPOOL_LIMIT_BYTES:
+                found = f"more than {SPOOL_LIMIT_BYTES / 1024**3:g} GiB piped in a format that cannot be streamed"
+                raise AudioError(f"{name}: {found}; {remedy}")
+            part = stream.read(_COPY_BYTES)
+        spool.seek(0)
+    except BaseException:
+        with contextlib.suppress(OSError):
             spool.close()
-            raise AudioError(
-                f"{name}: more than {SPOOL_LIMIT_BYTES / 1024**3:g} GiB piped in a format that cannot be "
-                f"streamed; expected PCM WAV: convert it on the way, as with ffmpeg -i INPUT -f wav -"
-            )
-        part = stream.read(_COPY_BYTES)
-    spool.seek(0)
+        raise
     return spool
 
 
@@ -174,7 +184,7 @@ class AudioFile:
         except OSError as error:
             self.close()
             raise AudioError(f"{self.name}: cannot be read ({error}); copy it to this machine's disk") from error
-        except AudioError:
+        except BaseException:
             self.close()
             raise
         self.source_rate = self._reader.sample_rate

@@ -39,6 +39,8 @@ _MAX_PARTS = 64
 _LINE_LIMIT = 1 << 16
 #: A loss of more than a year is no loss.
 _MAX_LOST = 366 * 86_400 * MAX_RATE_HZ
+#: Nor does a capture go on for a lifetime.
+_MAX_AT_S = 1e9
 _NONE = np.zeros(0, np.float32)
 #: ``parts`` of a source of one stream.
 ONE = ("",)
@@ -70,6 +72,7 @@ class SessionRecorder(Closing):
         self._source = source
         self._began_s: float | None = None
         self._overflows = 0
+        self._failed = False
         if self.path.absolute().parent != Path(audio).absolute().parent:
             raise OutputError(f"{path} and {audio} are in two folders, expected one; a session lies beside its audio")
         try:
@@ -116,7 +119,8 @@ class SessionRecorder(Closing):
         if self._out.closed:
             return
         try:
-            self._line({"type": "end"})
+            if not self._failed:  # what has a hole is not complete, though there may be space again
+                self._line({"type": "end"})
         finally:
             try:
                 self._out.close()
@@ -127,6 +131,7 @@ class SessionRecorder(Closing):
         try:
             self._out.write(json.dumps(content) + "\n")
         except OSError as error:
+            self._failed = True
             raise self._full(error) from error
 
     def _full(self, error: OSError) -> OutputError:
@@ -229,7 +234,7 @@ class Replay(Closing):
             captured_at = None
             if self.realtime and at_s is not None:
                 captured_at = began_s + at_s
-                self._closed.wait(max(0.0, captured_at - time.monotonic()))
+                self._closed.wait(min(max(0.0, captured_at - time.monotonic()), threading.TIMEOUT_MAX))
             yield Block(block, captured_at, lost, 0, behind, notices)
 
     def _checked(self, line: dict[str, Any]) -> tuple[int, int, float | None, bool, tuple[tuple[NoticeKind, str], ...]]:
@@ -243,7 +248,7 @@ class Replay(Closing):
             if not (isinstance(notice, list) and len(notice) == 2 and notice[0] in get_args(NoticeKind)):
                 raise self._damaged()
             notices.append((notice[0], str(notice[1])))
-        timed = at_s is None or (isinstance(at_s, (int, float)) and abs(at_s) < 1e10)
+        timed = at_s is None or (isinstance(at_s, (int, float)) and abs(at_s) < _MAX_AT_S)
         if not (_is_count(count, 10 * self.sample_rate) and _is_count(lost, _MAX_LOST) and timed):
             raise self._damaged()
         if not _is_count(overflows, 2**63) or not isinstance(behind, bool):

@@ -147,6 +147,16 @@ def test_a_piped_format_that_needs_seeking_is_spooled_up_to_a_limit(monkeypatch:
         AudioFile(pipe_of(buffer.getvalue()))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_temporary_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was said that the pipe could not be read."""
+    full = Path("/dev/full").open("r+b", buffering=0)  # noqa: SIM115 - closed by what is tested
+    monkeypatch.setattr("stream_ser.audio.tempfile.TemporaryFile", lambda: full)
+    with pytest.raises(AudioError, match=r"the stream: .*does not fit into .* \(No space left.*ffmpeg"):
+        AudioFile(pipe_of(b"OggS" + bytes(10_000)))
+    assert full.closed
+
+
 def test_a_wav_that_python_writes_into_a_pipe() -> None:
     code = (
         "import sys, wave\n"

@@ -1,5 +1,6 @@
 """Captures that are kept with their faults and run again: ``listen --record``, ``--record-session``, ``--replay``."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -168,6 +169,22 @@ def test_what_a_killed_program_left_is_run_as_far_as_it_goes(tmp_path, call):
     assert "broken off" in err
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_session_that_could_not_be_written_does_not_say_that_it_is_complete(tmp_path, monkeypatch):
+    source = FakeMicrophone()
+    source.sample_rate = RATE
+    session = SessionRecorder(tmp_path / "s.jsonl", source, tmp_path / "s.wav")
+    kept = session._out
+    session._out = Path("/dev/full").open("w", buffering=1)  # noqa: SIM115 - closed below
+    with pytest.raises(OutputError, match="No space left"):
+        session.write(Block(np.zeros(320, np.float32)))
+    with contextlib.suppress(OSError):
+        session._out.close()
+    session._out = kept  # there is space again
+    session.close()
+    assert '"end"' not in (tmp_path / "s.jsonl").read_text()
+
+
 def test_audio_that_ends_early_is_said(tmp_path):
     path = recorded(tmp_path, [Block(b.samples, 1.0) for b in blocks_of(speech())])
     soundfile.write(tmp_path / "s.wav", speech()[:16_000], RATE, subtype="PCM_16")
@@ -203,6 +220,7 @@ HEADER = {"type": "session", "schema": 1, "source": "x", "sample_rate": RATE, "a
         ({}, [[1]], "line 2 is damaged"),
         ({}, [{"n": 1, "t": "x"}], "line 2 is damaged"),
         ({}, [{"n": 1, "lost": 10**30}], "line 2 is damaged"),
+        ({}, [{"n": 1, "t": 9.5e9}], "line 2 is damaged"),
         ({}, [{"n": 1, "behind": 1}], "line 2 is damaged"),
         ({}, [{"n": 1}, {"n": 1, "notices": [["odd", "x"]]}], "line 3 is damaged"),
         ({}, [{"n": 1, "notices": 3}], "line 2 is damaged"),
