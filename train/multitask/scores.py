@@ -30,7 +30,7 @@ LM_ORDER = 3
 #: Weight of its log-probabilities and bonus a word, tried on the validation part.
 LM_GRID = tuple((weight, bonus) for weight in (0.4, 0.8, 1.2) for bonus in (0.0, 1.5, 3.0))
 #: Clips of the validation part on which they are tried.
-_TUNED_ON = 80
+_TUNED_ON = 40
 #: Shorter sounds are no beginning of speech.
 _SOUND_FRAMES = 5
 
