@@ -144,6 +144,7 @@ def test_the_text_may_come_from_a_file(call, wav: Path, speller: Path, tmp_path:
         (["{wav}", "--text-file", "{bytes}"], "is no UTF-8 text"),
         (["{wav}", "a", "-o", "x.doc"], "no suffix names its format"),
         (["{wav}", "a", "-o", "{wav}", "--format", "csv"], "is one of the inputs"),
+        (["{wav}", SAID, "-o", "{model}", "--format", "csv"], "is one of the inputs"),
         (["missing.wav", "a"], "missing.wav: no such file"),
         (["{wav}", "zoo"], "which is not among"),
     ],
@@ -151,7 +152,7 @@ def test_the_text_may_come_from_a_file(call, wav: Path, speller: Path, tmp_path:
 def test_mistakes_end_in_one_line(call, wav: Path, speller: Path, tmp_path: Path, args: list[str], said: str) -> None:
     strange = tmp_path / "bytes.txt"
     strange.write_bytes(b"\xff\xfe\xff")
-    filled = [argument.format(wav=wav, bytes=strange) for argument in args]
+    filled = [argument.format(wav=wav, bytes=strange, model=speller) for argument in args]
     code, out, err = call("align", *filled, "--model", speller, "--provider", "cpu")
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert said in err
