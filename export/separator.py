@@ -26,6 +26,8 @@ from stream_ser.train.separation.loop import SEPARATOR, read_checkpoint, trained
 
 from .to_onnx import OPSET, temporary_beside, without_folders
 
+#: Names of separators by what they do: take noise off one voice, take several voices apart.
+ENHANCER, SEVERAL = "enhancer", "separator"
 #: Largest absolute difference of a sample, full scale at 1, between torch and the file, in one go or streamed.
 TOLERANCE = 1e-4
 #: Hops a chunk, over and over: single ones, a few, many.
@@ -67,19 +69,25 @@ class ExportedSeparator:
     rtf: float
 
 
-def newest_checkpoint(runs: Path = Path("runs")) -> Path:
-    """The separator in ``runs/*/`` that was written last.
+def newest_checkpoint(name: str, runs: Path = Path("runs")) -> Path:
+    """The separator in ``runs/*/`` that was written last, of one source for :data:`ENHANCER`, else of several.
 
     Raises:
-        TrainError: there is none.
+        TrainError: there is none, or one that cannot be read.
     """
-    found = sorted(runs.glob(f"*/{SEPARATOR}"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise TrainError(
-            f"no separator under {runs}/ (looked for {runs}/*/{SEPARATOR}); train one with 'stream-ser train "
-            "separator' or give --checkpoint"
-        )
-    return found[-1]
+    found = sorted(runs.glob(f"*/{SEPARATOR}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in found:
+        if _name_of(trained_separator(read_checkpoint(path))) == name:
+            return path
+    preset = " --preset enhance" if name == ENHANCER else ""
+    raise TrainError(
+        f"no {name} under {runs}/ (looked for {runs}/*/{SEPARATOR}); train one with 'stream-ser train separator"
+        f"{preset}' or give --checkpoint"
+    )
+
+
+def _name_of(network: Separator) -> str:
+    return ENHANCER if network.config.sources == 1 else SEVERAL
 
 
 def make_card(state: dict[str, Any], network: Separator) -> SeparatorCard:
@@ -90,7 +98,7 @@ def make_card(state: dict[str, Any], network: Separator) -> SeparatorCard:
     describe = {name: value for name, value in state["describe"].items() if name not in ("held_out", "licences")}
     licences = "; ".join(f"trained on {name}: {terms}" for name, terms in sorted(state["describe"]["licences"].items()))
     return SeparatorCard(
-        name=state["network"],
+        name=_name_of(network),
         sources=names,
         sample_rate=config.sample_rate,
         hop_length=config.hop,
@@ -99,6 +107,7 @@ def make_card(state: dict[str, Any], network: Separator) -> SeparatorCard:
         parameters=sum(p.numel() for p in network.parameters()),
         training={
             **describe,
+            "network": state["network"],
             "epochs": len(history),
             "model": state["config"]["model"],
             "recipe": without_folders(state["config"]["train"]),

@@ -73,12 +73,22 @@ class _ToLog(io.TextIOBase):
         return len(text)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The first line of what onnxruntime says, which quotes names from the file."""
     return printable(str(error).partition("\n")[0], 300) or type(error).__name__
 
 
-def _session(path: Path, providers: list[str], threads: int) -> Any:
+def open_session(path: Path, providers: list[str], threads: int) -> Any:
+    """An ``onnxruntime.InferenceSession`` that spins on no core and prints nothing.
+
+    Args:
+        path: of a model whose bytes were checked; see :mod:`stream_ser.onnxfile`.
+        providers: wanted, best first.
+        threads: inside one inference.
+
+    Raises:
+        ModelError: not a readable ONNX model.
+    """
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -99,7 +109,7 @@ def _session(path: Path, providers: list[str], threads: int) -> Any:
                 ort.preload_dlls()
             return ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
-        raise ModelError(f"{path}: not a readable ONNX model ({_reason(error)}); export or download it again") from None
+        raise ModelError(f"{path}: not a readable ONNX model ({reason(error)}); export or download it again") from None
     finally:
         ort.set_default_logger_severity(_WARNING)
 
@@ -153,7 +163,7 @@ class Engine:
         self.path = path
         # Before onnxruntime opens it: what the file refers to, and what its card asks for.
         self.card = self._read_card()
-        self._run = _session(path, wanted, threads)
+        self._run = open_session(path, wanted, threads)
         # A session that could not load CUDA's libraries runs on the CPU without a word: only this list is true.
         self.provider: str = self._run.get_providers()[0]
         if provider == "cuda" and self.provider != CUDA:
@@ -264,7 +274,7 @@ class Engine:
         try:
             outputs = [np.asarray(output) for output in self._run.run(list(self._outputs), feed)]
         except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
-            raise ModelError(f"{self.path}: the network cannot be run ({_reason(error)}); export it again") from None
+            raise ModelError(f"{self.path}: the network cannot be run ({reason(error)}); export it again") from None
         # What a graph declares of its output is not always what it computes.
         for output, shape in zip(outputs, self._outputs.values(), strict=True):
             if output.shape != shape:

@@ -6,6 +6,7 @@ asked for the same number of hops at once: any split of the samples into blocks 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from importlib import resources
@@ -16,13 +17,11 @@ from numpy.typing import NDArray
 
 from stream_ser.audio import Resampler
 from stream_ser.card import CARD_KEY
-from stream_ser.engine import CPU
-from stream_ser.engine import _reason as reason
-from stream_ser.engine import _session as open_session
+from stream_ser.engine import CPU, open_session, reason
 from stream_ser.errors import ModelError
 from stream_ser.events import Block
 from stream_ser.onnxfile import read_metadata
-from stream_ser.separator_card import AFTER, MIXTURE, SOURCES, SeparatorCard
+from stream_ser.separator_card import AFTER, KIND, MIXTURE, SOURCES, SeparatorCard
 from stream_ser.sources import BlockResampler, GapMarker, Source
 from stream_ser.streams import parts_of, split
 from stream_ser.text import printable
@@ -53,6 +52,18 @@ def find_separator(model: str | os.PathLike[str]) -> Path:
         known = ", ".join(named) or "none"
         raise ModelError(f"{text}: no such separator file, nor a bundled separator (bundled: {known})")
     return path
+
+
+def is_separator(model: str | os.PathLike[str]) -> bool:
+    """Whether a name or file is that of a separator, and not of a model that recognises, or of nothing."""
+    text = os.fspath(model)
+    if text in {path.stem for path in bundled_separators()}:
+        return True
+    try:
+        content = json.loads(read_metadata(Path(text)).get(CARD_KEY, "")) if Path(text).is_file() else None
+    except (ModelError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.get("kind") == KIND
 
 
 class Separator:

@@ -169,6 +169,15 @@ def test_the_microphone_becomes_a_stream_for_each_source(call, microphone, two):
     assert heard[0] == heard[1] != []
 
 
+def test_models_tells_of_separators(call, two):
+    code, out, err = call("models", two)
+    assert (code, err) == (0, "")
+    for said in ("source_1, source_2", "16 ms at 16000 Hz"):
+        assert said in out
+    (told,) = json.loads(call("models", "--json", two)[1])
+    assert (told["kind"], told["path"]) == ("separator", str(two))
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [

@@ -20,6 +20,8 @@ from stream_ser.errors import ModelError, TrainError
 from stream_ser.export import separator as export
 from stream_ser.models import separator
 from stream_ser.models.separator import LSTMMaskConfig, LSTMTasNetConfig, Separator
+from stream_ser.separator import Separator as ProductSeparator
+from stream_ser.separator import SeparatorStream
 from stream_ser.separator_card import SeparatorCard
 from stream_ser.train.separation.loop import FORMAT, SEPARATOR
 from stream_ser.train.separation.recipe import SeparationConfig
@@ -33,13 +35,14 @@ CONFIGS = {
 CARD = SeparatorCard("two", ("a", "b"), 8_000, 64, 256, (("history", (1, 192)), ("hidden", (1, 1, 8))), licence="MIT")
 
 
-def checkpoint(folder, name: str) -> tuple[Separator, str]:
+def checkpoint(folder, name: str, **changes) -> tuple[Separator, str]:
     torch.manual_seed(1)
-    network = separator.build(name, CONFIGS[name]).eval()
+    config = replace(CONFIGS[name], **changes)
+    network = separator.build(name, config).eval()
     state = {
         "format": FORMAT,
         "network": name,
-        "config": SeparationConfig(CONFIGS[name], network=name).as_dict(),
+        "config": SeparationConfig(config, network=name).as_dict(),
         "describe": {"data": "x", "split": "y", "held_out": ["z"], "licences": {"x": "MIT"}, "commit": ""},
         "weights": network.state_dict(),
         "average": network.state_dict(),
@@ -66,6 +69,31 @@ def test_torch_offline_and_streamed_agree(name, tmp_path):
     assert file.card.sources == ("source_1", "source_2")
     assert [name for name, _ in file.card.state] == ["history", "hidden", "cell", "tail"]
     assert "trained on x: MIT" in file.card.licence
+    assert (file.card.name, file.card.training["network"]) == ("separator", name)
+
+
+def test_the_product_gives_what_torch_gives(tmp_path):
+    network, path = checkpoint(tmp_path, "lstm-tasnet")
+    export.export_separator(path, tmp_path / "s.onnx")
+    separator_ = ProductSeparator(tmp_path / "s.onnx")
+    samples = np.random.default_rng(0).standard_normal(1_003).astype(np.float32)
+    with torch.no_grad():
+        expected = network.separate(torch.from_numpy(samples)[None])[0].numpy()
+    for hops, size in ((1, 1_003), (1, 7), (4, 100)):
+        stream = SeparatorStream(separator_, hops=hops)
+        parts = [stream.push(samples[first : first + size]) for first in range(0, 1_003, size)]
+        np.testing.assert_allclose(np.concatenate([*parts, stream.flush()], axis=1), expected, atol=1e-5)
+
+
+def test_each_kind_finds_its_own_newest_run(tmp_path):
+    for run in ("one", "two"):
+        (tmp_path / run).mkdir()
+    checkpoint(tmp_path / "two", "lstm-mask")
+    with pytest.raises(TrainError, match="no enhancer under"):
+        export.newest_checkpoint("enhancer", tmp_path)
+    checkpoint(tmp_path / "one", "lstm-mask", sources=1)
+    assert export.newest_checkpoint("enhancer", tmp_path).parent.name == "one"
+    assert export.newest_checkpoint("separator", tmp_path).parent.name == "two"
 
 
 def test_a_file_that_differs_is_not_written(tmp_path):

@@ -8,14 +8,16 @@ import click
 
 from stream_ser.models.registry import NETWORKS
 
-SEPARATOR, MULTITASK = "separator", "multitask"
+#: As stream_ser.export.separator calls them: several voices, one voice in noise.
+SEPARATORS = ("separator", "enhancer")
+MULTITASK = "multitask"
 
 
 @click.command()
 @click.option(
     "--model",
     "network",
-    type=click.Choice([*NETWORKS, SEPARATOR, MULTITASK]),
+    type=click.Choice([*NETWORKS, *SEPARATORS, MULTITASK]),
     required=True,
     help="Network to export.",
 )
@@ -30,8 +32,8 @@ SEPARATOR, MULTITASK = "separator", "multitask"
 )
 def export(network: str, checkpoint: Path | None, out: Path | None, weights: str) -> None:
     """Write one self-contained ONNX file with its card, proven against torch on real audio."""
-    if network == SEPARATOR:
-        _separator(checkpoint, out)
+    if network in SEPARATORS:
+        _separator(network, checkpoint, out)
         return
     if network == MULTITASK:
         _multitask(checkpoint, out)
@@ -54,14 +56,14 @@ def export(network: str, checkpoint: Path | None, out: Path | None, weights: str
     )
 
 
-def _separator(checkpoint: Path | None, out: Path | None) -> None:
+def _separator(name: str, checkpoint: Path | None, out: Path | None) -> None:
     """The same for a network that separates sources."""
     from stream_ser.export.separator import export_separator, newest_checkpoint
 
     if checkpoint is None:
-        checkpoint = newest_checkpoint()
-        click.echo(f"newest separator: {checkpoint}", err=True)
-    exported = export_separator(checkpoint, out or checkpoint.parent / f"{SEPARATOR}.onnx")
+        checkpoint = newest_checkpoint(name)
+        click.echo(f"newest {name}: {checkpoint}", err=True)
+    exported = export_separator(checkpoint, out or checkpoint.parent / f"{name}.onnx")
     card = exported.card
     click.echo(
         f"{exported.path}: {card.parameters:,} parameters, {exported.path.stat().st_size / 1e6:.1f} MB, latency "

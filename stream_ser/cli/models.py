@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stream_ser.card import Card
+    from stream_ser.separator_card import SeparatorCard
 
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[NAME|FILE.onnx]...")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array with the whole cards.")
 def models(paths: tuple[str, ...], as_json: bool) -> None:
-    """List the bundled models, or the given ones: labels, size, training data, measured results, licence."""
-    from stream_ser.engine import bundled, load
+    """List the bundled models and separators, or the given ones: what they say, size, results, licence."""
+    from stream_ser.engine import bundled
+    from stream_ser.separator import bundled_separators
 
-    engines = [load(path, "cpu") for path in paths or bundled()]
-    # The engine's path: what was given may be the name of a bundled model.
-    cards = [(engine.path, engine.card) for engine in engines]
+    cards = [_read(path) for path in paths or [*bundled(), *bundled_separators()]]
     if as_json:
         import json
 
@@ -39,6 +39,7 @@ def models(paths: tuple[str, ...], as_json: bool) -> None:
         return
     from rich.table import Table
 
+    from stream_ser.card import Card
     from stream_ser.sinks.table import console_for
 
     console = console_for(sys.stdout)
@@ -46,11 +47,50 @@ def models(paths: tuple[str, ...], as_json: bool) -> None:
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="grey62", no_wrap=True)
         grid.add_column(overflow="fold")
-        for name, value in describe(path, card):
-            grid.add_row(name, value)
+        rows = describe(path, card) if isinstance(card, Card) else describe_separator(path, card)
+        for name, value in rows:
+            grid.add_row(name, "\n".join(map(printable, value.split("\n"))))
         console.print(card.name, style="bold")
         console.print(grid)
         console.print()
+
+
+def _read(model: str | Path) -> tuple[Path, Card | SeparatorCard]:
+    """Load a model of either kind: file and card.
+
+    Raises:
+        ModelError: no such model, or it cannot be read.
+    """
+    from stream_ser.engine import load
+    from stream_ser.separator import Separator, is_separator
+
+    loaded = Separator(model) if is_separator(model) else load(model, "cpu")
+    # The file: what was given may be the name of a bundled model.
+    return loaded.path, loaded.card
+
+
+def describe_separator(path: Path, card: SeparatorCard) -> list[tuple[str, str]]:
+    """The same for a separator."""
+    return [
+        ("file", str(path)),
+        ("sources", ", ".join(card.sources)),
+        ("size", f"{card.parameters:,} parameters, {path.stat().st_size / 1e6:.2f} MB"),
+        ("latency", f"{1000 * card.window / card.sample_rate:g} ms at {card.sample_rate} Hz"),
+        (
+            "trained on",
+            ", ".join(str(card.training[key]) for key in ("data", "split") if card.training.get(key)) or "not recorded",
+        ),
+        ("measured", "\n".join(_separated(card)) or "not recorded"),
+        ("licence", card.licence or "not recorded"),
+    ]
+
+
+def _separated(card: SeparatorCard) -> Iterator[str]:
+    for name, result in card.results.items():
+        scores = _mapping(result)
+        labels = (("si_snr_improvement_db", "SI-SNRi"), ("si_snr_db", "SI-SNR"))
+        numbers = [f"{label} {scores[key]:.2f} dB" for key, label in labels if _is_number(scores.get(key))]
+        yield f"{', '.join(numbers) or result} ({scores.get('protocol', name)})"
 
 
 def describe(path: Path, card: Card) -> list[tuple[str, str]]:
@@ -79,7 +119,7 @@ def _words(card: Card) -> str:
     delay_ms = 1000.0 * card.delay_frames * card.features.hop_length / card.features.sample_rate
     characters = "".join(sorted(card.vocabulary)).strip()
     spelt = characters if len(characters) <= 60 else f"{len(characters)} characters"
-    return f"spelt with {printable(spelt)}, {delay_ms:.0f} ms after they are said"
+    return f"spelt with {spelt}, {delay_ms:.0f} ms after they are said"
 
 
 def _voice() -> str:
