@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_fakes import Terminal, blocks_of, call, fake_engine, microphone, noise, one_line, wav  # noqa: F401 - fixtures
+from cli_fakes import CARD, Terminal, blocks_of, call, fake_engine, microphone, noise, one_line, wav  # noqa: F401 - fixtures
 
 from stream_ser.sinks.table import overview
 from stream_ser.text import printable
@@ -92,3 +93,17 @@ def test_the_name_of_a_device_in_the_list(call: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "stdout", screen)
     assert call("devices")[0] == 0
     assert "a\\x1b[2J\\tb\\nc" in screen.getvalue()
+
+
+def test_what_the_list_of_models_says(tmp_path: Path, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tmp_path / "m.onnx"
+    model.touch()
+    trained = {"corpora": {"a\x1b[2J": 3}, "split": "by\x07 speaker"}
+    card = replace(CARD, training=trained, results={"r\x1b[2J": {"uar": 0.5}, "other": {"uar": 0.25}})
+    monkeypatch.setattr("cli_fakes.FakeEngine.card", card)
+    out = call("models", model)[1]
+    assert "a\\x1b[2J (3 clips), by\\x07 speaker" in out
+    rows = [line.strip() for line in out.splitlines()]
+    assert "measured    UAR 0.5000 (r\\x1b[2J)" in rows
+    assert "UAR 0.2500 (other)" in rows
+    assert "\x1b" not in out

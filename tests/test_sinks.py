@@ -97,7 +97,8 @@ def test_json_lines_of_a_stream_that_broke_off_have_no_summary():
 def test_json_lines_survive_a_file_name_that_is_not_utf8():
     out = io.StringIO()
     feed(JsonLines(out), [], info=StreamInfo("bad\udcff.wav", "m", LABELS, 16_000))
-    out.getvalue().encode("utf-8")
+    lines = out.getvalue().encode("utf-8").splitlines()
+    assert {json.loads(line)["file"] for line in lines} == {"bad\udcff.wav"}
 
 
 @pytest.mark.parametrize("sink", [JsonLines, Csv])
