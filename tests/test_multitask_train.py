@@ -21,7 +21,7 @@ from stream_ser.models.multitask import MultitaskConfig
 from stream_ser.train.augment import AugmentConfig
 from stream_ser.train.corpora import EMOTIONS
 from stream_ser.train.ctc import ENGLISH
-from stream_ser.train.multitask import data, loop, recipe, scores
+from stream_ser.train.multitask import data, loop, recipe, report, scores
 from stream_ser.train.multitask.loop import MultitaskTrainer
 from stream_ser.train.multitask.recipe import LoopConfig, MultitaskRun
 
@@ -161,6 +161,10 @@ def test_a_resumed_run_equals_an_unbroken_one(both, tmp_path):
         assert torch.equal(a, b)
     with pytest.raises(TrainError, match="other settings or data"):
         trainer(tmp_path / "b", both, epochs=3, lr=1e-3).resume()
+    ended = trainer(tmp_path / "b", both, epochs=3)
+    ended.resume()
+    assert [len(run.train.heard.copies) for run in (again, ended)] == [2, 1]
+    assert report.finish(ended)["results"]["test"]["greedy"]["librispeech"]["words"] == 6
 
 
 def test_held_out_sentences_are_measured_and_not_learnt(librispeech, tmp_path):

@@ -115,18 +115,25 @@ class MultitaskTrainer:
     def prepare(self, advance: Callable[[], object] | None = None) -> None:
         """Decode the clips, take the statistics of the training part and build the network.
 
+        A run that has come to its end, and is only measured again, gets no augmented copies: they take the most time.
+
         Args:
             advance: called once a clip.
         """
         config, train = self.config, self.config.train
         if train.threads:
             torch.set_num_threads(train.threads)
+        copies = 1 if self._ended() else train.copies
         heard, self.mean, self.std = hear_augmented(
-            self.material.train, config.features, config.augment, train.copies, train.seed, advance
+            self.material.train, config.features, config.augment, copies, train.seed, advance
         )
         self.train = Batches(heard, *self._how())
         self.validation = Batches(hear(self.material.validation, config.features, advance), *self._how())
         self.build()
+
+    def _ended(self) -> bool:
+        path = self.out / CHECKPOINT
+        return path.exists() and len(read_checkpoint(path)["history"]) >= self.config.train.epochs
 
     def take(self, prepared: MultitaskTrainer) -> None:
         """Instead of :meth:`prepare`: the clips of a run that differs in nothing that is done to them."""
