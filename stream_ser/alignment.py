@@ -20,32 +20,16 @@ from stream_ser.card import Card
 from stream_ser.config import LOUDEST, SAMPLE_RATE_HZ
 from stream_ser.ctc import ctc_alignment, words
 from stream_ser.ctc.alignment import Word as AlignedWord
-from stream_ser.ctc.vocabulary import Vocabulary
 from stream_ser.engine import Engine, Provider, load
-from stream_ser.errors import AudioError, DataError, ModelError
+from stream_ser.errors import AudioError, DataError
 from stream_ser.events import Word
 from stream_ser.features import LogMel, log_mel
-from stream_ser.transcript import sample_of_step
+from stream_ser.transcript import class_order, sample_of_step, vocabulary_of
 
 #: The model that is taken where none is named.
 DEFAULT_MODEL = "multitask"
 #: Steps times places in the text: the search keeps a byte for each, and a few moments of work.
 MAX_CELLS = 512 * 1024**2
-
-
-def vocabulary_of(card: Card) -> Vocabulary:
-    """What a card's CTC output spells, in the order of its classes, the blank left out.
-
-    Raises:
-        ModelError: the model has no such output.
-    """
-    if not card.vocabulary:
-        raise ModelError(
-            f"{card.name}: recognises emotion only, expected a model that transcribes (kind 'multitask'); "
-            "choose one with --model (see 'stream-ser models')"
-        )
-    characters = "".join(card.vocabulary)
-    return Vocabulary(characters, "upper" if characters == characters.upper() else "lower")
 
 
 def ctc_log_probs(engine: Engine, samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -89,7 +73,6 @@ def align_samples(engine: Engine, samples: NDArray[np.float32], text: str) -> li
     """:func:`align` for samples ``(time,)`` at the rate of the engine's card."""
     card = engine.card
     vocabulary = vocabulary_of(card)
-    classes = [place for place, character in enumerate(card.vocabulary) if character]
     tokens = vocabulary.encode(text)
     if not set(tokens) - {vocabulary.space}:
         raise DataError(f"the text {text[:80]!r} holds no letter, expected words that are said in the audio")
@@ -99,8 +82,7 @@ def align_samples(engine: Engine, samples: NDArray[np.float32], text: str) -> li
         raise DataError(
             f"{seconds:.0f} s of audio and {len(tokens):,} characters are too much at once; align it in parts"
         )
-    # In the vocabulary's order, the blank first: what the alignment is about.
-    ordered = log_probs[:, [card.blank, *classes]]
+    ordered = log_probs[:, class_order(card)]
     needed = len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens))
     if needed > len(ordered):
         step_s = card.stride * card.features.hop_length / card.features.sample_rate

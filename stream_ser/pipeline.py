@@ -32,6 +32,7 @@ from stream_ser.events import (
 )
 from stream_ser.features import LogMel
 from stream_ser.framer import Framer
+from stream_ser.respell import LanguageModel, Respeller
 from stream_ser.streamed import StreamedNetwork
 from stream_ser.tally import Tally
 from stream_ser.vad import CHUNK_MS, Voice, VoiceDetector, newest_utterance
@@ -57,11 +58,13 @@ class Recognizer:
         engine: a loaded model, which recognisers that take turns may share; or what :func:`stream_ser.load` takes.
         decider: smoothing and thresholds; default: those of the model's card.
         vad: voice activity detection; None claims an emotion of whatever is loud enough.
+        language_model: what finished lines are spelt with, by a model that transcribes.
         keep_judged: keep what the summary is the mean of. Grows with the stream: for evaluation, on clips.
 
     Raises:
-        ModelError: the card's log-mel cannot be computed, or there is no voice activity detection at its rate or on
-            this platform.
+        ModelError: the card's log-mel cannot be computed, there is no voice activity detection at its rate or on this
+            platform, or a language model for a network that transcribes nothing.
+        DataError: the network can spell none of the language model's words.
 
     Example:
         >>> recognizer = Recognizer(vad=None)
@@ -78,6 +81,7 @@ class Recognizer:
         decider: DeciderConfig | None = None,
         *,
         vad: VadConfig | None = DEFAULT_VAD,
+        language_model: LanguageModel | None = None,
         keep_judged: bool = False,
     ) -> None:
         self.engine = engine = load(engine) if isinstance(engine, (str, os.PathLike)) else engine
@@ -90,7 +94,8 @@ class Recognizer:
         self._frames = Framer(features.n_fft, features.hop_length)
         self._nothing = np.full(features.n_mels + _EXTRA, self._log_mel.silence, dtype=np.float32)
         self._nothing[-_EXTRA:] = 0.0
-        self._streamed = StreamedNetwork(engine, self._log_mel.silence) if self.card.states else None
+        respell = Respeller(self.card, language_model) if language_model else None
+        self._streamed = StreamedNetwork(engine, self._log_mel.silence, respell) if self.card.states else None
         self._columns = Framer(
             window.frames,
             window.hop,
@@ -117,7 +122,7 @@ class Recognizer:
         """
         if start < 0:
             raise ValueError(f"start is {start}, expected 0 or more")
-        self._start = start
+        self._start = self._samples = start
         self._first_column = start // self.card.features.hop_length
         self._frames.reset(start)
         self._columns.reset(self._first_column)
@@ -128,9 +133,7 @@ class Recognizer:
             self._vad.reset(start)
         # Chunks that the next frame may look at, the last one that it can see first.
         self._voices = [Voice(start, 0.0, False, False)]
-        self._samples = start
-        self._lost = 0
-        self._skipped = 0
+        self._lost = self._skipped = 0
         self._skipped_last = False
         self._features_s = self._inference_s = 0.0
         self._tally.reset()
@@ -153,8 +156,8 @@ class Recognizer:
 
     def info(self, name: str) -> StreamInfo:
         """What a sink is told first."""
-        card = self.card
-        return StreamInfo(name, card.name, card.labels, card.features.sample_rate, bool(card.vocabulary))
+        features, transcribes = self.card.features, bool(self.card.vocabulary)
+        return StreamInfo(name, self.card.name, self.card.labels, features.sample_rate, transcribes)
 
     def push(
         self,
@@ -369,8 +372,7 @@ class Recognizer:
         return bool(window[-tail:, _SPEAKING].any()) and voiced_s >= self._vad.config.min_voiced_s
 
     def _is_loud(self, window: NDArray[np.float32]) -> bool:
-        floor: float = 10.0 ** (self._decider.config.silence_dbfs / 10.0)
-        return float(window[:, _POWER].max()) >= floor
+        return bool(window[:, _POWER].max() >= 10.0 ** (self._decider.config.silence_dbfs / 10.0))
 
     def _remember(self, end: int, probabilities: tuple[float, ...]) -> None:
         # Where nobody speaks, or all is quiet, the network has no say: one click in an hour of silence is no emotion.

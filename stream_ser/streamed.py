@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_ser.engine import Engine, Step
+from stream_ser.respell import Respeller
 from stream_ser.transcript import Line, Transcriber
 
 #: Heard before the voice, seconds: an utterance begins more softly than voice activity detection notices.
@@ -38,19 +39,20 @@ class StreamedNetwork:
     Args:
         engine: of a card with states; it keeps nothing of the stream.
         silence: log-mel of digital silence.
+        respell: what spells a finished line once more, of a network that transcribes.
 
     Attributes:
         probabilities: what it says of the utterance that goes on, or that has just ended; empty before the first.
         since: first frame of that utterance.
     """
 
-    def __init__(self, engine: Engine, silence: float) -> None:
+    def __init__(self, engine: Engine, silence: float, respell: Respeller | None = None) -> None:
         self._engine = engine
         card = engine.card
         self._hop = card.window.hop
         self._nothing = np.full((self._hop, card.features.n_mels), silence, dtype=np.float32)
         self._preroll = round(PREROLL_S * card.features.sample_rate / card.features.hop_length)
-        self._transcriber = Transcriber(card) if card.vocabulary else None
+        self._transcriber = Transcriber(card, respell) if card.vocabulary else None
         self.reset()
 
     def reset(self, start: int = 0) -> None:

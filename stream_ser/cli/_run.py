@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from stream_ser.config import VadConfig
     from stream_ser.engine import Provider
     from stream_ser.pipeline import Recognizer
+    from stream_ser.respell import LanguageModel
     from stream_ser.sinks.lines import Lines
     from stream_ser.sinks.live import LiveView
     from stream_ser.sinks.live_rows import Row
@@ -44,14 +45,25 @@ def vad_config(vad: bool | None, *, quiet: bool = False) -> VadConfig | None:
 
 
 def recognizer_for(
-    model: str | None, provider: Provider, vad: bool | None = None, *, quiet: bool = False
+    model: str | None,
+    provider: Provider,
+    vad: bool | None = None,
+    *,
+    language_model: LanguageModel | None = None,
+    quiet: bool = False,
 ) -> Recognizer:
     """Load a model and put a recogniser on it; see :func:`recognizers_for`."""
-    return recognizers_for(1, model, provider, vad, quiet=quiet)[0]
+    return recognizers_for(1, model, provider, vad, language_model=language_model, quiet=quiet)[0]
 
 
 def recognizers_for(
-    count: int, model: str | None, provider: Provider, vad: bool | None = None, *, quiet: bool = False
+    count: int,
+    model: str | None,
+    provider: Provider,
+    vad: bool | None = None,
+    *,
+    language_model: LanguageModel | None = None,
+    quiet: bool = False,
 ) -> list[Recognizer]:
     """Load a model once and put recognisers on it, which take turns.
 
@@ -60,10 +72,13 @@ def recognizers_for(
         model: name or file; None for the default one.
         provider: where the network runs.
         vad: of :data:`vad_option`.
+        language_model: what finished lines are spelt with.
         quiet: remarks go to the log alone.
 
     Raises:
-        ModelError: no such model, or one that cannot be read; no voice activity detection, though it was asked for.
+        DataError: the model can spell none of the language model's words.
+        ModelError: no such model, or one that cannot be read; no voice activity detection, though it was asked for; a
+            language model for one that transcribes nothing.
         ProviderError: the session did not get the provider that was asked for.
     """
     from stream_ser.engine import DEFAULT_MODEL, load
@@ -74,7 +89,7 @@ def recognizers_for(
     if engine.note:
         _remark(engine.note, quiet)
     heard = vad_config(vad, quiet=quiet)
-    return [Recognizer(engine, vad=heard) for _ in range(count)]
+    return [Recognizer(engine, vad=heard, language_model=language_model) for _ in range(count)]
 
 
 def _remark(text: str, quiet: bool) -> None:

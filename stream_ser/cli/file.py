@@ -15,6 +15,7 @@ import click
 from stream_ser.cli import os_error_message
 from stream_ser.cli._files import Claims
 from stream_ser.cli._inputs import STDIN, Input, channel_option, expand, raw_option, streams
+from stream_ser.cli._lm import language_model, lm_options
 from stream_ser.cli._log import logging_to
 from stream_ser.cli._options import Results, recognition_options, result_options
 from stream_ser.cli._outputs import SAID, Outputs, opened
@@ -43,6 +44,7 @@ LONG_S = 30.0
 @raw_option
 @channel_option
 @separate_option
+@lm_options
 @click.option("--realtime/--no-realtime", default=False, help="Pace the audio as if it were being spoken.")
 @click.pass_context
 def file(
@@ -55,6 +57,7 @@ def file(
     raw: RawFormat | None,
     channel: int | Literal["each"] | None,
     separate: str | None,
+    lm: tuple[Path | None, float | None, float | None],
     realtime: bool,
 ) -> None:
     """Recognise audio files, folders (with their subfolders), patterns or standard input (-).
@@ -70,7 +73,7 @@ def file(
     names = expand(paths, unreadable.append)
     separator = separator_for(separate)
     job = _Job(realtime, len(paths) == 1 and names == list(paths), raw, separator)
-    files = [Path(name) for name in (*names, model, separate, results.config) if name and name != STDIN]
+    files = [Path(name) for name in (*names, model, separate, lm[0], results.config) if name and name != STDIN]
     claims = Claims(files)
     with contextlib.ExitStack() as stack:
         inputs = streams(names, channel, raw, stack, count_of(separator))
@@ -80,7 +83,8 @@ def file(
         stack.enter_context(native_stderr_to_log())
         outputs = stack.enter_context(opened(results, "table", claims, job.trouble, several=several))
         stop = stack.enter_context(stop_on_signals())
-        recognizer = recognizer_for(model, provider, vad, quiet=results.quiet)
+        spelling = language_model(lm)
+        recognizer = recognizer_for(model, provider, vad, language_model=spelling, quiet=results.quiet)
         if results.plot is not None:
             outputs.add_plot(results.plot, recognizer.card.features)
         job.bars = "none" if results.quiet else _bars(outputs)
