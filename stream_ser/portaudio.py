@@ -20,14 +20,11 @@ _stderr_lock = threading.RLock()
 
 
 @contextlib.contextmanager
-def quiet_native_stderr(log_path: str | os.PathLike[str] | None = None) -> Iterator[None]:
+def quiet_native_stderr() -> Iterator[None]:
     """Keep what C libraries print (ALSA, PortAudio) off the screen, in the log ``stream_ser.portaudio``.
 
     File descriptor 2 of the whole process points elsewhere meanwhile, so keep it short: around
     initialisation and opening. What Python prints to stderr during it goes to the log too.
-
-    Args:
-        log_path: file to which the text is appended as well.
     """
     with _stderr_lock:
         if sys.stderr is not None:
@@ -50,10 +47,6 @@ def quiet_native_stderr(log_path: str | os.PathLike[str] | None = None) -> Itera
                 text = catch.read().decode("utf-8", "replace")
                 for line in filter(None, map(str.strip, text.splitlines())):
                     logging.getLogger("stream_ser.portaudio").info("%s", line)
-                if log_path is not None and text:
-                    # A log that cannot be written must not end the capture.
-                    with contextlib.suppress(OSError), open(log_path, "a", encoding="utf-8") as log:
-                        log.write(text)
 
 
 @contextlib.contextmanager

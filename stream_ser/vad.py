@@ -170,19 +170,12 @@ class VoiceDetector:
             taken += step
             self._filled += step
             if self._filled == self.chunk_samples:
-                heard.append(self._hear(self.chunk_samples))
+                heard.append(self._hear())
         return heard
 
-    def flush(self) -> list[Voice]:
-        """End of the stream: what is left of it, filled up with silence for the network."""
-        if not self._filled:
-            return []
-        self._chunk[self._filled :] = 0.0
-        return [self._hear(self._filled)]
-
-    def _hear(self, size: int) -> Voice:
+    def _hear(self) -> Voice:
         self._filled = 0
-        start, self._end = self._end, self._end + size
+        start, self._end = self._end, self._end + self.chunk_samples
         probability = 0.0
         if self._chunk.any():
             self._level()

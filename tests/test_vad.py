@@ -110,9 +110,6 @@ def test_reset_forgets_all() -> None:
     first = detector.push(samples[:-100])
     detector.reset()
     assert detector.push(samples[:-100]) == first
-    (last,) = detector.flush()
-    assert last.end == samples.size - 100
-    assert detector.flush() == []
 
 
 def test_positions_do_not_overflow() -> None:
@@ -128,9 +125,9 @@ def test_any_split_gives_the_same_probabilities(speechlike, cuts, seed) -> None:
     samples = speechlike(2.0, seed)
     samples[12_000:14_000] = 0.0
     detector = VoiceDetector(RATE)
-    whole = detector.push(samples) + detector.flush()
+    whole = detector.push(samples)
     detector.reset()
-    split = [v for part in np.split(samples, sorted(cuts)) for v in detector.push(part)] + detector.flush()
+    split = [v for part in np.split(samples, sorted(cuts)) for v in detector.push(part)]
     assert split == whole
 
 
