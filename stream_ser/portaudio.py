@@ -11,7 +11,8 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 from stream_ser.errors import DeviceError
 
@@ -34,7 +35,7 @@ def quiet_native_stderr() -> Iterator[None]:
         except OSError:  # no stderr at all: nothing to keep quiet
             yield
             return
-        with tempfile.TemporaryFile() as catch:
+        with _scratch() as catch:
             os.dup2(catch.fileno(), _STDERR_FD)
             try:
                 yield
@@ -47,6 +48,14 @@ def quiet_native_stderr() -> Iterator[None]:
                 text = catch.read().decode("utf-8", "replace")
                 for line in filter(None, map(str.strip, text.splitlines())):
                     logging.getLogger("stream_ser.portaudio").info("%s", line)
+
+
+def _scratch() -> BinaryIO:
+    """Where noise may go; nowhere, if there is no place for temporary files: a full disk ends no capture."""
+    try:
+        return cast(BinaryIO, tempfile.TemporaryFile())
+    except OSError:
+        return Path(os.devnull).open("r+b")
 
 
 @contextlib.contextmanager

@@ -452,6 +452,21 @@ def test_native_chatter_goes_to_the_log(capfd: pytest.CaptureFixture[str], caplo
     assert caplog.messages == ["ALSA lib says so", "ALSA lib pcm.c"]
 
 
+def test_native_chatter_goes_nowhere_without_a_place_for_it(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk must not keep a lost device from being found again."""
+
+    def none() -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("stream_ser.portaudio.tempfile.TemporaryFile", none)
+    with quiet_native_stderr():
+        os.write(2, b"ALSA lib says so\n")
+    os.write(2, b"native again\n")
+    assert capfd.readouterr().err == "native again\n"
+
+
 # --- stream-ser devices -------------------------------------------------------------------------------------
 
 
