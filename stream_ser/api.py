@@ -109,7 +109,7 @@ def recognize(
         AudioError: a file that cannot be read, samples that are not finite, or less audio than the model needs.
         ModelError: no such model.
         ProviderError: ``cuda`` was asked for and cannot be had.
-        ValueError: samples that are not ``(time,)``, or a rate below 1 Hz.
+        ValueError: samples that are not ``(time,)`` or whole numbers, or a rate below 1 Hz.
 
     Example:
         >>> tone = 0.1 * np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100)
@@ -153,7 +153,8 @@ def listen(
 
     Yields:
         A :class:`Prediction` every hop, a :class:`Decision` where a stretch has ended, a :class:`Gap` where
-        audio was lost, and from a model that transcribes a :class:`Transcript` whenever a line of words has grown.
+        audio was lost, a :class:`Notice` of what becomes known of the device, and from a model that transcribes a
+        :class:`Transcript` whenever a line of words has grown.
 
     Raises:
         DeviceError: no such device, or it was lost.
