@@ -44,7 +44,7 @@ def material_of(root: Path, config: MultitaskRun) -> Material:
     return gather(data, ENGLISH, train.held_out, train.seed, train.validation_share)
 
 
-def run(trainer: MultitaskTrainer) -> dict[str, Any]:
+def run(trainer: MultitaskTrainer, language_model: bool) -> dict[str, Any]:
     """Train what is left of a prepared run, with a line an epoch, and measure it; a finished run is read."""
     content: dict[str, Any]
     done = trainer.out / report.METRICS
@@ -54,7 +54,7 @@ def run(trainer: MultitaskTrainer) -> dict[str, Any]:
             content = json.loads(done.read_text(encoding="utf-8"))
             return content
     trainer.fit(on_epoch=lambda epoch: click.echo(report.describe_epoch(epoch), err=True))
-    content = report.finish(trainer)
+    content = report.finish(trainer, language_model=language_model)
     return content
 
 
@@ -74,7 +74,7 @@ def sweep(config: MultitaskRun, material: Material, out: Path) -> dict[str, dict
         else:
             trainer.take(first)
         click.echo(f"CTC weight {weight:g}", err=True)
-        found[f"{weight:g}"] = run(trainer)["results"]
+        found[f"{weight:g}"] = run(trainer, language_model=False)["results"]
     return found
 
 
@@ -103,7 +103,7 @@ def main(plan: str, data_root: Path, out: Path, changes: tuple[str, ...]) -> Non
     if plan == "default":
         trainer = MultitaskTrainer(config, material, out, torch.device("cpu"))
         trainer.prepare()
-        results = run(trainer)["results"]
+        results = run(trainer, language_model=True)["results"]
         header = ["part", "corpus", "words", "WER %", "CER %", "WER+LM %", "CER+LM %"]
         print_table("error rates of held-out speakers", header, [list(row) for row in report.rows(results)])
         return

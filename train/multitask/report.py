@@ -11,38 +11,45 @@ from matplotlib.figure import Figure
 from stream_ser.train.plots import BLUE, GREY, ORANGE, PERCENT, save
 from stream_ser.train.record import write_json
 
+from . import scores
 from .loop import Epoch, MultitaskTrainer
-from .scores import Outputs, as_dict, delay_frames, language_model, tune
 
 #: Not the classifiers' metrics.json, which stream-ser report looks for.
 METRICS, CURVES, LANGUAGE_MODEL = "multitask.json", "curves.png", "lm.arpa"
 
 
-def finish(trainer: MultitaskTrainer, advance: Callable[[], object] | None = None) -> dict[str, Any]:
+def finish(
+    trainer: MultitaskTrainer, advance: Callable[[], object] | None = None, *, language_model: bool = True
+) -> dict[str, Any]:
     """Measure a trained network on the validation and the test part, write the report and the language model.
 
     The language model has learnt the training texts alone; its weight is chosen on the validation part.
+
+    Args:
+        trainer: whose average is measured.
+        advance: called once a clip of the test part.
+        language_model: False decodes greedily alone, in a fraction of the time.
 
     Returns:
         what :data:`METRICS` holds.
     """
     validated = trainer.evaluate(trainer.validation)
-    parts: dict[str, Outputs] = {"validation": validated}
+    parts: dict[str, scores.Outputs] = {"validation": validated}
     if (tested := trainer.test(advance)) is not None:
         parts["test"] = tested
-    results: dict[str, Any] = {"delay_frames": delay_frames(validated, trainer.config.model.stride)}
-    model = language_model(trainer.material.train)
+    results: dict[str, Any] = {"delay_frames": scores.delay_frames(validated, trainer.config.model.stride)}
+    model = scores.language_model(trainer.material.train)
     fusion = None
-    if model is not None and validated.spoken():
-        fusion, results["language_model"] = tune(model, trainer.vocabulary, validated)
+    if language_model and model is not None and validated.spoken():
+        fusion, results["language_model"] = scores.tune(model, trainer.vocabulary, validated)
         model.write(trainer.out / LANGUAGE_MODEL)
     for name, found in parts.items():
         results[name] = part = {}
         if scored := found.emotions():
             part["emotion"], part["temperature"] = scored[0].as_dict(), scored[1]
-        part["greedy"] = as_dict(found.rates(trainer.vocabulary))
+        part["greedy"] = scores.as_dict(found.rates(trainer.vocabulary))
         if fusion is not None:
-            part["with_language_model"] = as_dict(found.rates(trainer.vocabulary, fusion))
+            part["with_language_model"] = scores.as_dict(found.rates(trainer.vocabulary, fusion))
     trainer.finish(results)
     content = {
         "parameters": sum(p.numel() for p in trainer.network.parameters()),
@@ -71,7 +78,7 @@ def rows(results: dict[str, Any]) -> list[tuple[str, ...]]:
     for part in ("validation", "test"):
         for corpus, greedy in results.get(part, {}).get("greedy", {}).items():
             model = results[part].get("with_language_model", {}).get(corpus)
-            rates = [100.0 * scores[name] for scores in (greedy, model) if scores for name in ("wer", "cer")]
+            rates = [100.0 * found_by[name] for found_by in (greedy, model) if found_by for name in ("wer", "cer")]
             found.append((part, corpus, str(greedy["words"]), *(f"{rate:.2f}" for rate in rates)))
     return found
 
