@@ -130,5 +130,5 @@ def test_a_lost_device_is_raised_and_closed(engine, microphone):
 
 
 def test_whole_numbers_are_no_audio(engine):
-    with pytest.raises(ValueError, match="samples are int16 .*divide 16-bit samples by 32768"):
+    with pytest.raises(ValueError, match=r"samples are int16 .*divide 16-bit samples by 32768"):
         ss.recognize(np.full(40_000, 1_000, np.int16), model=engine)
