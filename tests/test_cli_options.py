@@ -96,6 +96,17 @@ def test_a_command_has_its_own_table(microphone, config, call):
     assert json.loads(out.splitlines()[-1])["samples"] == 32_000
 
 
+@pytest.mark.parametrize(("written", "kept"), [("2", [2]), ("[1, 2]", [1, 2])])
+def test_an_option_of_two_commands_is_that_of_the_one_that_is_called(written, kept, wav, config, call):
+    """listen hears several channels, file one."""
+    path = config(f"channel = {written}")
+    assert defaults_from(path, "listen") == {"channel": kept}
+    if len(kept) == 1:
+        assert defaults_from(path, "file") == {"channel": 2}
+    else:
+        assert "channel is [1, 2], expected a string or a number" in one_line(call("file", wav, "--config", path)[2])
+
+
 def test_outputs_in_the_file_are_one_or_several(wav, config, call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert call("file", wav, "--config", config('output = ["a.csv", "b.srt"]')) == (0, "", "")

@@ -65,7 +65,8 @@ def defaults_from(path: Path, command: str) -> dict[str, Any]:
     for name in tables:
         if name not in known:
             raise click.UsageError(f"{path}: [{name}] is no command with options{_nearest(name, known)}")
-    everywhere = {name: option for options in known.values() for name, option in options.items()}
+    # An option of several commands is that of the one that is called: listen takes several channels, file one.
+    everywhere = {name: option for options in (*known.values(), known[command]) for name, option in options.items()}
     values = _checked(path, "", shared, everywhere)
     values = {name: value for name, value in values.items() if name in known[command]}
     for name, table in tables.items():
