@@ -50,7 +50,10 @@ def find_separator(model: str | os.PathLike[str]) -> Path:
         raise ModelError(f"{text}: is a folder, expected an .onnx file")
     if not path.is_file():
         known = ", ".join(named) or "none"
-        raise ModelError(f"{text}: no such separator file, nor a bundled separator (bundled: {known})")
+        raise ModelError(
+            f"{text}: no such separator file, nor a bundled separator (bundled: {known}); give a file of 'stream-ser "
+            "export --model separator'"
+        )
     return path
 
 

@@ -234,11 +234,9 @@ def noise(
             write_json(out, content)
             advance()
     levels = [f"{snr_db:g} dB" for snr_db in SNRS_DB]
-    rows = [
-        [name, *(f"{found[level]['si_snr_db']:.1f} ({found[level]['si_snri_db']:+.1f})" for level in levels)]
-        for name, found in content["methods"].items()
-    ]
-    print_table(f"SI-SNR (improvement), dB; {content['protocol']}", ("method", *levels), rows)
+    for key, title in (("si_snr_db", "SI-SNR, dB"), ("si_snri_db", "SI-SNRi, dB")):
+        rows = [[name, *(f"{found[level][key]:.1f}" for level in levels)] for name, found in content["methods"].items()]
+        print_table(f"{title}; {content['protocol']}", ("method", *levels), rows)
 
 
 def conditions(
