@@ -48,6 +48,42 @@ def _answers(env: dict[str, str]) -> bool:
 
 
 @contextlib.contextmanager
+def running_server(env: dict[str, str], rate: int = 48_000) -> Iterator[None]:
+    """Run a server at the socket that an environment names; it may come and go there.
+
+    Raises:
+        PulseUnavailable: as :func:`pulse_server`.
+    """
+    for program in ("pulseaudio", "pactl", "paplay"):
+        if shutil.which(program) is None:
+            raise PulseUnavailable(f"{program} is not installed (Debian: pulseaudio, pulseaudio-utils)")
+    log_path = Path(env["HOME"], "server.log")
+    socket = env["PULSE_SERVER"].removeprefix("unix:")
+    command = ["pulseaudio", "-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1"]
+    command += ["--disallow-exit", "--log-target=stderr"]
+    command += ["-L", f"module-native-protocol-unix socket={socket} auth-anonymous=1"]
+    command += ["-L", f"module-null-sink sink_name={SINK} rate={rate} channels=2"]
+    with log_path.open("wb") as log:
+        server = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        deadline_s = time.monotonic() + _START_S
+        while not _answers(env):
+            if server.poll() is not None or time.monotonic() > deadline_s:
+                lines = log_path.read_text(errors="replace").strip().splitlines()
+                last = lines[-1] if lines else f"no answer within {_START_S:g} s"
+                raise PulseUnavailable(f"pulseaudio does not start: {last}")
+            time.sleep(0.1)
+        yield
+    finally:
+        server.terminate()
+        try:
+            server.wait(5.0)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+@contextlib.contextmanager
 def pulse_server(rate: int = 48_000) -> Iterator[dict[str, str]]:
     """Run the server.
 
@@ -60,35 +96,9 @@ def pulse_server(rate: int = 48_000) -> Iterator[dict[str, str]]:
     Raises:
         PulseUnavailable: a program is missing, or the server does not come up.
     """
-    for program in ("pulseaudio", "pactl", "paplay"):
-        if shutil.which(program) is None:
-            raise PulseUnavailable(f"{program} is not installed (Debian: pulseaudio, pulseaudio-utils)")
     # Not pytest's tmp_path: the path of a Unix socket may be 107 bytes long at most.
     with tempfile.TemporaryDirectory(prefix="pulse-") as name:
-        folder = Path(name)
-        env = isolated_env(folder)
-        (folder / ".asoundrc").write_text(_ASOUNDRC)
-        log_path = folder / "server.log"
-        command = ["pulseaudio", "-n", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1"]
-        command += ["--disallow-exit", "--log-target=stderr"]
-        socket = env["PULSE_SERVER"].removeprefix("unix:")
-        command += ["-L", f"module-native-protocol-unix socket={socket} auth-anonymous=1"]
-        command += ["-L", f"module-null-sink sink_name={SINK} rate={rate} channels=2"]
-        with log_path.open("wb") as log:
-            server = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        try:
-            deadline_s = time.monotonic() + _START_S
-            while not _answers(env):
-                if server.poll() is not None or time.monotonic() > deadline_s:
-                    lines = log_path.read_text(errors="replace").strip().splitlines()
-                    last = lines[-1] if lines else f"no answer within {_START_S:g} s"
-                    raise PulseUnavailable(f"pulseaudio does not start: {last}")
-                time.sleep(0.1)
+        env = isolated_env(Path(name))
+        Path(name, ".asoundrc").write_text(_ASOUNDRC)
+        with running_server(env, rate):
             yield env
-        finally:
-            server.terminate()
-            try:
-                server.wait(5.0)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()

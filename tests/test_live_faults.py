@@ -29,9 +29,12 @@ def audio_env() -> Iterator[dict[str, str]]:
 class Listener:
     """``stream-ser listen`` in a process of its own, read line by line."""
 
-    def __init__(self, env: dict[str, str], model: Path, folder: Path, *options: str) -> None:
+    def __init__(
+        self, env: dict[str, str], model: Path, folder: Path, *options: str, device: str | None = "default"
+    ) -> None:
         self.log = folder / "log.txt"
-        command = [sys.executable, "-m", "stream_ser", "listen", "--device", "default", "--model", str(model)]
+        command = [sys.executable, "-m", "stream_ser", "listen", "--model", str(model)]
+        command += [] if device is None else ["--device", device]
         command += ["--format", "jsonl", "--no-view", "--no-vad", "--log-file", str(self.log), *options]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, env=env, stdout=pipe, stderr=pipe, text=True)
