@@ -1,6 +1,7 @@
 """Where audio was lost, kept inside a WAV recording as labelled regions that audio editors show too.
 
-A region is a cue point (``cue ``), its length (``ltxt``, purpose ``gap ``) and a label (``labl``), behind the samples.
+A region is a cue point (``cue ``), its length (``ltxt``, purpose ``gap ``) and a label (``labl``), behind the samples;
+while a recording goes on the first ones lie before them, where they survive the end of a program that is killed.
 Reference: Microsoft and IBM, Multimedia Programming Interface and Data Specifications 1.0 (1991), pages 3-59 to 3-63.
 """
 
@@ -21,6 +22,8 @@ _LENGTH = struct.Struct("<II4sHHHH")
 #: So many are kept, the first ones, and so large are their lists at most.
 MAX_REGIONS = 100_000
 _LIMIT_BYTES = 8 * 1024**2
+#: Room before the samples, and how many fit into it: 88 bytes are the most that one takes.
+RESERVED_BYTES, RESERVED_REGIONS = 16 * 1024, 180
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:
@@ -34,20 +37,29 @@ def append_regions(stream: BinaryIO, regions: Sequence[Region]) -> None:
         stream: open for writing, seekable; the WAV ends where it ends.
         regions: in order; no more than :data:`MAX_REGIONS` are kept.
     """
-    regions = regions[:MAX_REGIONS]
+    stream.seek(0, os.SEEK_END)
+    stream.write(_listed(regions[:MAX_REGIONS]))
+    size = stream.tell() - 8
+    stream.seek(4)
+    stream.write(struct.pack("<I", size))
+
+
+def reserved(regions: Sequence[Region]) -> bytes:
+    """Chunks of :data:`RESERVED_BYTES` with the first of these gaps, to lie before the samples."""
+    listed = _listed(regions[:RESERVED_REGIONS])
+    return listed + _chunk(b"JUNK", bytes(RESERVED_BYTES - len(listed) - 8))
+
+
+def _listed(regions: Sequence[Region]) -> bytes:
     if not regions:
-        return
+        return b""
     cues = [struct.pack("<I", len(regions))]
     lengths, labels = [b"adtl"], []
     for number, (start, length) in enumerate(regions, 1):
         cues.append(_CUE.pack(number, start, b"data", 0, 0, start))
         lengths.append(_chunk(b"ltxt", _LENGTH.pack(number, length, _PURPOSE, 0, 0, 0, 0)))
         labels.append(_chunk(b"labl", struct.pack("<I", number) + b"%d samples lost\0" % length))
-    stream.seek(0, os.SEEK_END)
-    stream.write(_chunk(b"cue ", b"".join(cues)) + _chunk(b"LIST", b"".join(lengths + labels)))
-    size = stream.tell() - 8
-    stream.seek(4)
-    stream.write(struct.pack("<I", size))
+    return _chunk(b"cue ", b"".join(cues)) + _chunk(b"LIST", b"".join(lengths + labels))
 
 
 def read_regions(path: str | os.PathLike[str]) -> list[Region]:
@@ -82,7 +94,7 @@ def _ordered(stream: BinaryIO) -> list[Region]:
 
 
 def _chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks that may tell of regions, behind the others."""
+    """The chunks that may tell of regions."""
     while len(head := stream.read(8)) == 8:
         name, size = struct.unpack("<4sI", head)
         if name in (b"cue ", b"LIST") and size <= _LIMIT_BYTES:

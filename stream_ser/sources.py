@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -25,12 +25,21 @@ from stream_ser.audio import AudioFile, Resampler
 from stream_ser.config import SAMPLE_RATE_HZ
 from stream_ser.errors import AudioError, OutputError
 from stream_ser.events import Block
-from stream_ser.regions import MAX_REGIONS, Region, append_regions, read_regions
+from stream_ser.regions import (
+    MAX_REGIONS,
+    RESERVED_BYTES,
+    RESERVED_REGIONS,
+    Region,
+    append_regions,
+    read_regions,
+    reserved,
+)
 from stream_ser.wav import RawFormat
 
 #: Of samples: the header, and the list of gaps behind them, fit into the rest.
 _WAV_LIMIT_BYTES = 2**32 - 2**24
-_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
+_HEADER, _DATA = struct.Struct("<4sI4s4sIHHIIHH"), struct.Struct("<4sI")
+_HEAD_BYTES = _HEADER.size + RESERVED_BYTES + _DATA.size
 #: "To the end": what a header says until its recording is complete, and for ever if that was cut short.
 _UNKNOWN_BYTES = 0x7FFF_F000
 
@@ -275,10 +284,11 @@ class WavRecorder(Closing):
         self._sample_rate = sample_rate
         self._begun = False
 
-    def _header(self, size: int) -> bytes:
+    def _head(self, size: int, gaps: Sequence[Region] = ()) -> bytes:
         rate, channels, frame = self._sample_rate, self._channels, 2 * self._channels
         format_ = 16, 1, channels, rate, frame * rate, frame, 16
-        return _HEADER.pack(b"RIFF", 36 + size, b"WAVE", b"fmt ", *format_, b"data", size)
+        header = _HEADER.pack(b"RIFF", _HEAD_BYTES - 8 + size, b"WAVE", b"fmt ", *format_)
+        return header + reserved(gaps) + _DATA.pack(b"data", size)
 
     def write(self, block: Block) -> None:
         """Append a block, after the zeros for what was lost before it.
@@ -288,10 +298,14 @@ class WavRecorder(Closing):
         """
         if not self._begun:
             self._begun = True
-            self._put(self._header(_UNKNOWN_BYTES))
+            self._put(self._head(_UNKNOWN_BYTES))
         lost = block.lost
         if lost and len(self._gaps) < MAX_REGIONS:
             self._gaps.append((self.samples, lost))
+            if len(self._gaps) <= RESERVED_REGIONS and self._stream.seekable():
+                self._stream.seek(0)
+                self._put(self._head(_UNKNOWN_BYTES, self._gaps))
+                self._stream.seek(0, os.SEEK_END)
         while lost > 0:
             zeros = np.zeros((min(lost, SAMPLE_RATE_HZ), self._channels), np.float32)
             self._write(zeros)
@@ -324,13 +338,13 @@ class WavRecorder(Closing):
                 if self._stream.seekable():
                     # By the file, not by what was meant to be there: the disk may have been full.
                     frame = 2 * self._channels
-                    size = max(0, self._stream.seek(0, os.SEEK_END) - _HEADER.size)
+                    size = max(0, self._stream.seek(0, os.SEEK_END) - _HEAD_BYTES)
                     rest = size % frame
                     self._stream.seek(0)
-                    self._put(self._header(size - rest))
+                    self._put(self._head(size - rest))
                     if rest:
-                        self._stream.truncate(_HEADER.size + size - rest)
-                    if size:  # a device has none
+                        self._stream.truncate(_HEAD_BYTES + size - rest)
+                    if size and self._gaps:  # a device has neither
                         append_regions(self._stream, self._gaps)
             finally:
                 self._stream.close()

@@ -13,11 +13,21 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stream_ser import sources
 from stream_ser.audio import read_blocks
 from stream_ser.errors import OutputError
 from stream_ser.events import Block
-from stream_ser.regions import MAX_REGIONS, append_regions, read_regions
+from stream_ser.regions import (
+    MAX_REGIONS,
+    RESERVED_BYTES,
+    RESERVED_REGIONS,
+    append_regions,
+    read_regions,
+    reserved,
+)
 from stream_ser.sources import FileSource, WavRecorder
+
+HEAD = sources._HEAD_BYTES
 
 
 def wav_bytes(samples=1_000):
@@ -112,9 +122,29 @@ def test_nothing_of_a_recording_waits_in_a_buffer(tmp_path):
     with WavRecorder(path, 16_000) as recorder:
         for count in range(1, 4):
             recorder.write(Block(np.full(100, 0.25, np.float32), lost=20))
-            assert path.stat().st_size == 44 + 2 * 120 * count
+            assert path.stat().st_size == HEAD + 2 * 120 * count
             with FileSource(path) as source:
                 assert sum(len(block.samples) for block in source) == 120 * count
+
+
+@pytest.mark.parametrize("count", [1, RESERVED_REGIONS, RESERVED_REGIONS + 5])
+def test_the_gaps_of_a_recording_survive_a_kill(count, tmp_path):
+    """They were written at the end alone, and a program that is killed has none."""
+    path = tmp_path / "take.wav"
+    recorder = WavRecorder(path, 16_000)
+    for number in range(count):
+        recorder.write(Block(np.full(10, 0.25, np.float32), lost=2**20 if number == 0 else 7))
+    expected = [(0, 2**20)] + [(2**20 + 10 + 17 * number, 7) for number in range(count - 1)]
+    assert read_regions(path) == expected[:RESERVED_REGIONS]
+    with FileSource(path) as source:
+        samples = np.concatenate([block.samples for block in source])
+    assert len(samples) == 2**20 + 10 + 17 * (count - 1)
+    assert np.count_nonzero(samples) == 10 * count
+    recorder.close()
+    assert read_regions(path) == expected
+    assert path.read_bytes().count(b"ltxt") == count
+    assert len(reserved([(2**32 - 1, 2**32 - 1)] * 999)) == RESERVED_BYTES
+    assert soundfile.info(path).frames == len(samples)
 
 
 class Full:
@@ -134,21 +164,21 @@ class Full:
         return self._stream.write(data[:room])
 
 
-@pytest.mark.parametrize("room", [44, 45, 400, 683, 684])
+@pytest.mark.parametrize("room", [HEAD, HEAD + 1, HEAD + 356, HEAD + 639, HEAD + 640])
 def test_a_recording_on_a_full_disk_is_a_whole_wav(room, tmp_path):
     """wave complained from its destructor, and its header announced what was never written."""
     path = tmp_path / "take.wav"
     recorder = WavRecorder(path, 16_000)
     recorder._stream = Full(recorder._stream, room)
-    if room == 684:
+    if room == HEAD + 640:
         recorder.write(Block(np.full(320, 0.25, np.float32)))
     with pytest.raises(OutputError, match="No space left on device; free some space"):
         recorder.write(Block(np.full(320, 0.25, np.float32)))
     recorder.close()
     recorder.close()
     with wave.open(str(path)) as wav:
-        assert wav.getnframes() == (room - 44) // 2
-        assert wav.readframes(9_999) == b"\0\x20" * ((room - 44) // 2)
+        assert wav.getnframes() == (room - HEAD) // 2
+        assert wav.readframes(9_999) == b"\0\x20" * ((room - HEAD) // 2)
 
 
 def test_a_recording_may_go_to_a_device():
@@ -158,9 +188,7 @@ def test_a_recording_may_go_to_a_device():
 
 def test_a_recording_as_long_as_a_wav_can_be_is_completed(tmp_path, monkeypatch):
     """37 hours at 16 kHz: where the list of gaps came after the last possible sample, its size made struct fail."""
-    from stream_ser import sources
-
-    assert sources._WAV_LIMIT_BYTES + 44 + 92 * MAX_REGIONS < 2**32
+    assert sources._WAV_LIMIT_BYTES + HEAD + 92 * MAX_REGIONS < 2**32
     monkeypatch.setattr(sources, "_WAV_LIMIT_BYTES", 1_000)
     path = tmp_path / "take.wav"
     with WavRecorder(path, 16_000) as recorder:
