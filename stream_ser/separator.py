@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from stream_ser.audio import Resampler
 from stream_ser.card import CARD_KEY
+from stream_ser.config import LOUDEST
 from stream_ser.engine import CPU, open_session, reason
-from stream_ser.errors import ModelError
+from stream_ser.errors import AudioError, ModelError
 from stream_ser.events import Block
 from stream_ser.onnxfile import read_metadata
 from stream_ser.separator_card import AFTER, KIND, MIXTURE, SOURCES, SeparatorCard
@@ -186,8 +187,15 @@ class SeparatorStream:
         """Take ``(time,)`` samples; ``(sources, time)`` that are ready, at first often none.
 
         Raises:
+            AudioError: a sample is NaN or infinite; the stream is left as it was before.
             ModelError: see :meth:`Separator.separate`.
         """
+        if not (fine := np.abs(samples) <= LOUDEST).all():
+            index = int(fine.argmin())
+            raise AudioError(
+                f"sample {self._taken + index} is {samples[index]:g}, expected finite numbers with full scale at 1; "
+                "export the audio again"
+            )
         self._taken += len(samples)
         return self._emit(self._separated(self._down.push(samples)))
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from separators import FACTORS, write_tiny_separator
 
-from stream_ser.errors import ModelError
+from stream_ser.errors import AudioError, ModelError
 from stream_ser.events import Block
 from stream_ser.separator import Separated, Separator, SeparatorStream, find_separator
 from stream_ser.separator_card import SeparatorCard
@@ -180,6 +180,17 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
     separator = Separator(write_tiny_separator(tmp_path / "loud.onnx", factors=(3e38, 1.0)))
     with pytest.raises(ModelError, match="not finite"):
         SeparatorStream(separator).push(np.full(1_000, 2.0, np.float32))
+
+
+def test_samples_that_are_not_finite_leave_the_stream_as_it_was(tiny):
+    stream, untouched = SeparatorStream(tiny), SeparatorStream(tiny)
+    samples = RNG.standard_normal(500).astype(np.float32)
+    first, second = stream.push(samples), untouched.push(samples)
+    with pytest.raises(AudioError, match="sample 502 is nan"):
+        stream.push(np.array([0.0, 0.0, np.nan], np.float32))
+    np.testing.assert_array_equal(
+        np.concatenate([first, stream.flush()], axis=1), np.concatenate([second, untouched.flush()], axis=1)
+    )
 
 
 def test_a_file_without_a_card_is_refused(tmp_path):
