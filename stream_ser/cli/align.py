@@ -52,10 +52,11 @@ def align(
       stream-ser align clip.wav "kids are talking by the door"
       stream-ser align talk.flac --text-file talk.txt -o talk.vtt
     """  # noqa: D301 - click wants the character itself
-    from stream_ser.alignment import DEFAULT_MODEL, align_samples, at_rate, vocabulary_of
+    from stream_ser.alignment import DEFAULT_MODEL, align_samples, at_rate
     from stream_ser.cli._files import Claims, results_to
     from stream_ser.engine import load
     from stream_ser.errors import AudioError
+    from stream_ser.transcript import vocabulary_of
 
     text = _text(text, text_file)
     format_ = format_ or _by_suffix(output)
