@@ -15,8 +15,9 @@ from test_live_view import LABELS, RATE, empty, eventful, many_labels, silent, t
 from test_sinks import INFO, SPANS, SUMMARY
 
 from stream_ser.events import Decision, Notice, Prediction, StreamInfo, Timing
-from stream_ser.sinks import live, table
+from stream_ser.sinks import live, live_rows, table
 from stream_ser.sinks.live import LiveView
+from stream_ser.sinks.live_state import LiveState
 
 
 def lost():
@@ -26,6 +27,19 @@ def lost():
     return state
 
 
+def called(name: str, state: LiveState) -> LiveState:
+    """A state of a stream of that name."""
+    state.source = name
+    return state
+
+
+def several(count: int) -> list[LiveState]:
+    """Streams in four states, over and over."""
+    makers = (eventful, silent, unsure, lost)
+    names = ("agent", "customer", "Microphone of the second customer, front left#1", "line 4")
+    return [called(names[number % 4], makers[number % 4]()) for number in range(count)]
+
+
 FOLDER = Path(__file__).parent / "snapshots"
 #: columns and rows: narrow, usual and wide terminals, low and high ones.
 SIZES = [(60, 18), (60, 24), (80, 24), (80, 12), (200, 24), (200, 60)]
@@ -33,6 +47,8 @@ STATES = {
     state.__name__.replace("_", "-"): state for state in (empty, silent, unsure, eventful, many_labels, lost, talking)
 }
 WIDTHS = (60, 80, 200)
+#: Streams, columns and rows: all there is, less and less of each, and more streams than fit.
+ROWS = [(2, 60, 18), (2, 80, 24), (2, 200, 24), (4, 80, 24), (4, 60, 12), (12, 80, 24), (12, 60, 16), (30, 80, 24)]
 
 
 def text_of(renderable: object, width: int) -> str:
@@ -47,6 +63,10 @@ def live_frame(state: str, width: int, height: int) -> str:
     return text_of(live.render(STATES[state](), width, height), width)
 
 
+def live_rows_frame(count: int, width: int, height: int) -> str:
+    return text_of(live_rows.render(several(count), width, height), width)
+
+
 def printed_table(width: int) -> str:
     return text_of(table.render(INFO, SPANS, SUMMARY, min(width, table.MAX_WIDTH)), width)
 
@@ -58,6 +78,7 @@ def frames() -> dict[str, Callable[[], str]]:
         for state in STATES
         for width, height in (SIZES if state in ("eventful", "talking") else [(80, 24)])
     }
+    found |= {f"live-rows-{n}-{w}x{h}.txt": partial(live_rows_frame, n, w, h) for n, w, h in ROWS}
     return found | {f"table-{width}.txt": partial(printed_table, width) for width in WIDTHS}
 
 
@@ -78,6 +99,21 @@ def test_nothing_wraps_or_scrolls(state: str, width: int, height: int) -> None:
     lines = live_frame(state, width, height).splitlines()
     assert len(lines) <= height
     assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 40])
+@pytest.mark.parametrize("width", [1, 5, 10, 33, 60, 200])
+@pytest.mark.parametrize("height", [1, 2, 3, 7, 24, 60])
+def test_rows_of_several_streams_fit_any_terminal(count: int, width: int, height: int) -> None:
+    lines = live_rows_frame(count, width, height).splitlines()
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= width
+
+
+def test_streams_that_do_not_fit_are_counted() -> None:
+    text = live_rows_frame(30, 80, 24)
+    assert text.count("\n") == 24
+    assert "… and 9 more: " in text
 
 
 class Resizable(io.StringIO):

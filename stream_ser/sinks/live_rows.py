@@ -274,11 +274,12 @@ def _single(state: LiveState, colour: dict[str, str], width: int) -> Text:
 
 
 def _hidden(states: Sequence[LiveState], colour: dict[str, str], width: int) -> Text:
-    """That there are more, and what they sound like."""
+    """That there are more, what they sound like, and which of them something is wrong with."""
     line = Text(f" … and {len(states)} more:", style=FAINT)
     for state in states:
         label = "listening" if state.current is None else state.current.label
+        label, hue = ("!" + label, LOST) if state.warning else (label, colour.get(label, GREY))
         if line.cell_len + 1 + len(label) + 2 > width:
             return line.append(" …", style=FAINT)
-        line.append(f" {label}", style=colour.get(label, GREY))
+        line.append(f" {label}", style=hue)
     return line
