@@ -25,7 +25,7 @@ def changed(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def never(*_: object) -> None:
         raise AssertionError("onnxruntime saw the file")
 
-    monkeypatch.setattr(engine, "_session", never)
+    monkeypatch.setattr(engine, "open_session", never)
 
     def write(edit: Callable[[Any], object]) -> Path:
         model = onnx.load(tiny_model)
