@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from stream_ser.errors import TrainError
 from stream_ser.models import registry
@@ -15,6 +16,8 @@ from stream_ser.models.base import WindowNetwork
 
 from .files import write_atomically as write_atomically
 from .recipe import RunConfig
+
+Network = TypeVar("Network", bound=nn.Module)
 
 CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
@@ -59,6 +62,28 @@ def load_as_data(path: Path, command: str) -> Any:
         raise TrainError(f"{path}: not a readable checkpoint ({type(error).__name__}: {reason})") from None
 
 
+def read_state(path: Path, format_: str, what: str, command: str, kinds: Iterable[tuple[str, type]]) -> dict[str, Any]:
+    """Read a checkpoint of another training than the classifiers' as data, never as code.
+
+    Args:
+        path: of the file.
+        format_: what its ``format`` must be.
+        what: what it should be, for messages.
+        command: that makes one.
+        kinds: what else it holds, and of which type.
+
+    Raises:
+        TrainError: missing, unreadable, or something else.
+    """
+    state: Any = load_as_data(path, command)
+    if not isinstance(state, dict) or state.get("format") != format_:
+        raise TrainError(f"{path}: not {what}; train one with '{command}'")
+    for name, kind in kinds:
+        if not isinstance(state.get(name), kind):
+            raise TrainError(f"{path}: a damaged checkpoint ({name!r} is missing); train again")
+    return state
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint as data, never as code (``weights_only``).
 
@@ -82,9 +107,17 @@ def trained_network(state: dict[str, Any]) -> WindowNetwork:
         TrainError: weights that do not fit the configuration.
     """
     config = RunConfig.from_dict(state["config"])
-    network = registry.build(config.network, config.model)
     prefix = "module.network."
     weights = {k.removeprefix(prefix): v for k, v in state["average"].items() if k.startswith(prefix)}
+    return with_weights(registry.build(config.network, config.model), weights)
+
+
+def with_weights(network: Network, weights: dict[str, Any]) -> Network:
+    """A network with the weights of a checkpoint, in evaluation mode.
+
+    Raises:
+        TrainError: they do not fit.
+    """
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

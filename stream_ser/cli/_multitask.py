@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from stream_ser.cli._bars import Bars, check_folder
+
 if TYPE_CHECKING:
-    from stream_ser.train.multitask.loop import Epoch, MultitaskTrainer
+    from stream_ser.train.multitask.loop import MultitaskTrainer
 
 CONFIG = "multitask-config.json"
 
@@ -86,11 +88,7 @@ def multitask(
     config = recipe.apply(recipe.MultitaskRun(), [*changes, *shortcuts])
     if held_out:
         config = replace(config, train=replace(config.train, held_out=held_out))
-    there = (out / CHECKPOINT).exists()
-    if there and not resume:
-        raise TrainError(f"{out}: holds a run already; go on with --resume or choose another --out")
-    if resume and not there:
-        raise TrainError(f"{out}: holds no {CHECKPOINT} to resume; leave --resume away to start a run")
+    check_folder(out, CHECKPOINT, (out / CHECKPOINT).exists(), resume)
     train = config.train
     material = gather(data, ENGLISH, train.held_out, train.seed, train.validation_share)
     try:
@@ -118,34 +116,17 @@ def multitask(
 def _fit(trainer: MultitaskTrainer, resume: bool) -> dict[str, Any]:
     """Decode, train and measure under a progress display; without a terminal, a line an epoch."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from stream_ser.train.multitask.report import describe_epoch, finish
 
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description:>9}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        clips = len(trainer.material.train) + len(trainer.material.validation)
-        decoding = progress.add_task("decoding", total=clips, note="")
-        trainer.prepare(lambda: progress.advance(decoding))
-        progress.remove_task(decoding)
+    with Bars(console, console.is_terminal) as bars:
+        bars.prepare(len(trainer.material.train) + len(trainer.material.validation), trainer.prepare)
         if resume:
             trainer.resume()
             console.print(f"resumed after epoch {len(trainer.history)}")
-        epochs = progress.add_task("epochs", total=trainer.config.train.epochs, completed=len(trainer.history), note="")
-        steps = progress.add_task("steps", total=trainer.steps, note="")
-
-        def on_epoch(epoch: Epoch) -> None:
-            progress.update(epochs, advance=1)
-            console.print(describe_epoch(epoch), highlight=False, soft_wrap=True)
-
-        trainer.fit(lambda step, loss: progress.update(steps, completed=step, note=f"loss {loss:.3f}"), on_epoch)
+        bars.begin(trainer.config.train.epochs, len(trainer.history), trainer.steps)
+        trainer.fit(bars.step, lambda epoch: bars.epoch(describe_epoch(epoch)))
         content: dict[str, Any] = finish(trainer)
         return content
 

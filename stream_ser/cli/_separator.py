@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stream_ser.cli._bars import Bars, check_folder
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -99,11 +101,7 @@ def separator(
     }
     shortcuts = [f"{name}={value}" for name, value in named.items() if value is not None]
     config = recipe.apply(config, [*changes, *shortcuts])
-    there = (out / SEPARATOR).exists()
-    if there and not resume:
-        raise TrainError(f"{out}: holds a run already; go on with --resume or choose another --out")
-    if resume and not there:
-        raise TrainError(f"{out}: holds no {SEPARATOR} to resume; leave --resume away to start a run")
+    check_folder(out, SEPARATOR, (out / SEPARATOR).exists(), resume)
     if on_disk is not None:
         if noise is not None:
             raise TrainError("--noise is for corpora; a set on disk has what was mixed into it")
@@ -208,35 +206,22 @@ def _shown(noise: str) -> str:
 def _fit(trainer: SeparatorTrainer) -> None:
     """Train under a progress display; without a terminal, a line an epoch."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from stream_ser.train.separation.loop import Epoch
 
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description:>9}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        total = trainer.config.train.epochs
-        epochs = progress.add_task("epochs", total=total, completed=len(trainer.history), note="")
-        steps = progress.add_task("steps", total=trainer.material.steps, note="")
+    with Bars(console, console.is_terminal) as bars:
+        bars.begin(trainer.config.train.epochs, len(trainer.history), trainer.material.steps)
 
         def on_epoch(epoch: Epoch) -> None:
-            progress.update(epochs, advance=1)
             mean = sum(epoch.losses) / len(epoch.losses)
-            console.print(
+            bars.epoch(
                 f"epoch {epoch.epoch:3d}  loss {mean:.4f}  held-out loss {epoch.held_out_loss:.4f}  "
                 f"SI-SNR {epoch.held_out_si_snr_db:.2f} dB  SI-SNRi {epoch.held_out_si_snr_improvement_db:.2f} dB  "
-                f"lr {epoch.lr:.1e}  {epoch.seconds:.0f} s",
-                highlight=False,
-                soft_wrap=True,
+                f"lr {epoch.lr:.1e}  {epoch.seconds:.0f} s"
             )
 
-        trainer.fit(lambda step, loss: progress.update(steps, completed=step, note=f"loss {loss:.4f}"), on_epoch)
+        trainer.fit(bars.step, on_epoch)
 
 
 def _finish(trainer: SeparatorTrainer, sines: bool) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from stream_ser.cli._bars import Bars, check_folder
+
 if TYPE_CHECKING:
     import torch
 
@@ -104,26 +106,14 @@ class Job:
     def _fit(self, trainer: Trainer) -> None:
         """Decode and train under a progress display; without a terminal, a line an epoch."""
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         from stream_ser.train.tensorboard import TensorBoardLog
 
         console = Console(stderr=True, quiet=not self.world.first)
-        columns = (
-            TextColumn("{task.description:>9}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
         with contextlib.ExitStack() as stack:
-            shown = console.is_terminal and self.world.first
-            progress = stack.enter_context(Progress(*columns, console=console, disable=not shown))
+            bars = stack.enter_context(Bars(console, console.is_terminal and self.world.first))
             split = trainer.split
-            clips = len(split.train) + len(split.validation) + len(split.test)
-            decoding = progress.add_task("decoding", total=clips, note="")
-            trainer.prepare(lambda: progress.advance(decoding))
-            progress.remove_task(decoding)
+            bars.prepare(len(split.train) + len(split.validation) + len(split.test), trainer.prepare)
             if trainer.taken_over is not None:
                 self.say(trainer.taken_over.describe())
             if self.resume and trainer.resume():
@@ -132,20 +122,15 @@ class Job:
             log = None
             if self.tensorboard and self.world.first:
                 log = stack.enter_context(contextlib.closing(TensorBoardLog(trainer.out, done)))
-            epochs = progress.add_task("epochs", total=trainer.config.train.epochs, completed=done, note="")
-            steps = progress.add_task("steps", total=trainer.data.batches, note="")
-
-            def on_step(step: int, _total: int, loss: float) -> None:
-                progress.update(steps, completed=step, note=f"loss {loss:.3f}")
+            bars.begin(trainer.config.train.epochs, done, trainer.data.batches)
 
             def on_epoch(epoch: Epoch) -> None:
                 best = max(e.scores.uar for e in trainer.history)
-                progress.update(epochs, advance=1, note=f"validation UAR {epoch.scores.uar:.4f}, best {best:.4f}")
-                console.print(describe_epoch(epoch), highlight=False, soft_wrap=True)
+                bars.epoch(describe_epoch(epoch), f"validation UAR {epoch.scores.uar:.4f}, best {best:.4f}")
                 if log is not None:
                     log(epoch)
 
-            trainer.fit(on_step, on_epoch)
+            trainer.fit(lambda step, _total, loss: bars.step(step, loss), on_epoch)
             if len(trainer.history) < trainer.config.train.epochs:
                 self.say(f"stopped early: no better UAR for {trainer.config.train.patience} epochs")
 
@@ -160,14 +145,9 @@ def describe_epoch(epoch: Epoch) -> str:
 
 def train_one(job: Job, out: Path, split: Split) -> None:
     """One run, and its result on standard output."""
-    from stream_ser.errors import TrainError
     from stream_ser.train.checkpoint import CHECKPOINT
 
-    there = job.world.from_first((out / CHECKPOINT).exists)
-    if there and not job.resume:
-        raise TrainError(f"{out}: holds a run already; go on with --resume or choose another --out")
-    if job.resume and not there:
-        raise TrainError(f"{out}: holds no {CHECKPOINT} to resume; leave --resume away to start a run")
+    check_folder(out, CHECKPOINT, job.world.from_first((out / CHECKPOINT).exists), job.resume)
     job.introduce()
     seed = job.config.train.seed
     trainer = job.run(out, split, seed)

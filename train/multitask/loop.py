@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,16 +11,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel
 
 from stream_ser.errors import TrainError
 from stream_ser.models.multitask import Multitask
-from stream_ser.train.checkpoint import current_commit, load_as_data
+from stream_ser.train.checkpoint import current_commit, read_state, with_weights
 from stream_ser.train.ctc import ENGLISH, Vocabulary, ctc_loss
 from stream_ser.train.files import write_atomically
-from stream_ser.train.optim import Schedule, autocast, check_precision, ema_with_warmup, make_optimizer, make_scaler
+from stream_ser.train.optim import check_precision
+from stream_ser.train.optimization import Optimization
 from stream_ser.train.record import machine
 from stream_ser.version import __version__
 
@@ -88,7 +86,6 @@ class MultitaskTrainer:
 
     Attributes:
         network: what is trained.
-        average: what is tested, checkpointed beside it and exported.
         history: finished epochs.
     """
 
@@ -150,19 +147,15 @@ class MultitaskTrainer:
         train = self.config.train
         torch.manual_seed(train.seed)
         self.network = Multitask(self.config.model).to(self.device)
-        settings = train.optimizer_settings()
-        self.optimizer = make_optimizer(self.network, settings)
         self.steps = self.train.count(train.repeat)
-        self.schedule = Schedule(self.optimizer, settings, self.steps)
-        self.scaler = make_scaler(train.precision, self.device)
-        self.average = AveragedModel(self.network, multi_avg_fn=ema_with_warmup(train.ema_decay), use_buffers=False)
+        self._optimization = Optimization(self.network, train.optimizer_settings(), self.steps, self.device)
         self.history = []
 
     @property
     def averaged(self) -> Multitask:
-        """The averaged network."""
-        module: Multitask = self.average.module  # type: ignore[assignment]
-        return module
+        """The averaged network: what is tested, checkpointed beside the trained one and exported."""
+        network: Multitask = self._optimization.averaged
+        return network
 
     def fit(
         self,
@@ -191,7 +184,7 @@ class MultitaskTrainer:
                 ctc,
                 scored[0].uar if scored else None,
                 {name: rates.wer for name, rates in found.rates(self.vocabulary).items()},
-                self.schedule.lr,
+                self._optimization.lr,
                 time.perf_counter() - start,
             )
             self.history.append(epoch)
@@ -204,22 +197,11 @@ class MultitaskTrainer:
         Raises:
             TrainError: the loss is not finite.
         """
-        train = self.config.train
-        self.schedule.before_step(step)
-        self.optimizer.zero_grad(set_to_none=True)
-        with autocast(train.precision, self.device):
+        self._optimization.begin(step)
+        with self._optimization.autocast():
             logits, log_probs, _ = self.network.steps(batch.features.to(self.device))
         losses = self.losses(logits, log_probs, batch)
-        value = float(losses.total.detach())
-        if not math.isfinite(value):
-            raise TrainError(f"the loss is {value} at step {step + 1}; lower --lr")
-        self.scaler.scale(losses.total).backward()
-        self.scaler.unscale_(self.optimizer)
-        if train.grad_clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), train.grad_clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.average.update_parameters(self.network)
+        self._optimization.end(step, losses.total)
         return Losses(*(loss.detach() for loss in losses))
 
     def losses(self, logits: Tensor, log_probs: Tensor, batch: Batch) -> Losses:
@@ -305,11 +287,7 @@ class MultitaskTrainer:
             "mean": self.mean.tolist(),
             "std": self.std.tolist(),
             "describe": self.describe(),
-            "weights": self.network.state_dict(),
-            "average": self.averaged.state_dict(),
-            "averaged": int(self.average.n_averaged),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            **self._optimization.state(),
             "history": [asdict(epoch) for epoch in self.history],
             "results": {},
         }
@@ -333,13 +311,7 @@ class MultitaskTrainer:
         same = state["config"] == self.config.as_dict() and state["mean"] == self.mean.tolist()
         if not same or any(state["describe"].get(name) != now[name] for name in _SAME_DATA):
             raise TrainError(f"{path}: made with other settings or data; repeat them or choose another --out")
-        self.network.load_state_dict(state["weights"])
-        self.averaged.load_state_dict(state["average"])
-        self.average.n_averaged.fill_(state["averaged"])
-        # The optimiser keeps and changes the tensors that it is given.
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-        if self.scaler.is_enabled():
-            self.scaler.load_state_dict(state["scaler"])
+        self._optimization.restore(state)
         self.history = [Epoch(**content) for content in state["history"]]
 
 
@@ -355,12 +327,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         TrainError: missing, unreadable, or not a multitask network's.
     """
-    state: Any = load_as_data(path, "stream-ser train multitask")
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise TrainError(f"{path}: not a multitask checkpoint; train one with 'stream-ser train multitask'")
-    for name, kind in _KINDS:
-        if not isinstance(state.get(name), kind):
-            raise TrainError(f"{path}: a damaged checkpoint ({name!r} is missing); train again")
+    state: dict[str, Any] = read_state(path, FORMAT, "a multitask checkpoint", "stream-ser train multitask", _KINDS)
     return state
 
 
@@ -370,9 +337,5 @@ def trained_network(state: dict[str, Any]) -> Multitask:
     Raises:
         TrainError: weights that do not fit the configuration.
     """
-    network = Multitask(MultitaskRun.from_dict(state["config"]).model)
-    try:
-        network.load_state_dict(state["average"])
-    except RuntimeError as error:
-        raise TrainError(f"checkpoint does not fit its own configuration: {str(error).splitlines()[0]}") from None
-    return network.eval()
+    network: Multitask = with_weights(Multitask(MultitaskRun.from_dict(state["config"]).model), state["average"])
+    return network

@@ -80,7 +80,13 @@ class LoopConfig:
     def optimizer_settings(self) -> TrainConfig:
         """The same for :mod:`stream_ser.train.optim`, which the classifiers' loop has, too."""
         return TrainConfig(
-            epochs=self.epochs, lr=self.lr, warmup_epochs=self.warmup_epochs, weight_decay=self.weight_decay
+            epochs=self.epochs,
+            lr=self.lr,
+            warmup_epochs=self.warmup_epochs,
+            weight_decay=self.weight_decay,
+            grad_clip=self.grad_clip,
+            ema_decay=self.ema_decay,
+            precision=self.precision,
         )
 
 

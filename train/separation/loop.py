@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -13,14 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from stream_ser.errors import TrainError
 from stream_ser.models import separator
 from stream_ser.models.separator import Separator
-from stream_ser.train.checkpoint import current_commit, load_as_data
+from stream_ser.train.checkpoint import current_commit, read_state, with_weights
 from stream_ser.train.files import write_atomically
-from stream_ser.train.optim import Schedule, autocast, check_precision, ema_with_warmup, make_optimizer, make_scaler
+from stream_ser.train.optimization import Optimization
 
 from .folder import SeparationSet
 from .metrics import Metric, best_order, pairwise, reorder, separation_loss, si_snr
@@ -166,7 +164,6 @@ class SeparatorTrainer:
 
     Attributes:
         network: what is trained.
-        average: what is tested, checkpointed beside it and exported.
         history: finished epochs.
     """
 
@@ -181,20 +178,14 @@ class SeparatorTrainer:
             torch.set_num_threads(config.train.threads)
         torch.manual_seed(config.train.seed)
         self.network = separator.build(config.network, config.model).to(device)
-        settings = config.train.optimizer_settings()
-        self.optimizer = make_optimizer(self.network, settings)
-        check_precision(config.train.precision, device)
-        self.scaler = make_scaler(config.train.precision, device)
-        self.schedule = Schedule(self.optimizer, settings, material.steps)
-        update = ema_with_warmup(config.train.ema_decay)
-        self.average: AveragedModel = AveragedModel(self.network, multi_avg_fn=update, use_buffers=False)
+        self._optimization = Optimization(self.network, config.train.optimizer_settings(), material.steps, device)
         self.history: list[Epoch] = []
 
     @property
     def averaged(self) -> Separator:
-        """The averaged network."""
-        module: Separator = self.average.module  # type: ignore[assignment]
-        return module
+        """The averaged network: what is tested, checkpointed beside the trained one and exported."""
+        network: Separator = self._optimization.averaged
+        return network
 
     def fit(
         self,
@@ -220,7 +211,7 @@ class SeparatorTrainer:
                 test_loss,
                 test_ratio,
                 improvement,
-                self.schedule.lr,
+                self._optimization.lr,
                 seconds,
             )
             self.history.append(epoch)
@@ -235,26 +226,15 @@ class SeparatorTrainer:
         """
         train = self.config.train
         mixtures, sources = (part.to(self.device) for part in batch)
-        self.schedule.before_step(step)
-        self.optimizer.zero_grad(set_to_none=True)
-        with autocast(train.precision, self.device):
+        self._optimization.begin(step)
+        with self._optimization.autocast():
             estimate = self.network.separate(mixtures)
         estimate = estimate.float()
         loss = separation_loss(estimate, sources, train.objective, train.permute)
-        if not bool(torch.isfinite(loss.detach())):
-            raise TrainError(
-                f"the loss is {float(loss.detach())} at step {step + 1}; lower --lr or set train.grad_clip"
-            )
-        self.scaler.scale(loss).backward()
-        if train.grad_clip:
-            self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), train.grad_clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.average.update_parameters(self.network)
+        value = self._optimization.end(step, loss)
         with torch.no_grad():
             ratio = si_snr(in_order(estimate, sources, train.permute), sources).mean()
-        return float(loss.detach()), float(ratio)
+        return value, float(ratio)
 
     def _test(self) -> tuple[float, float, float]:
         """Loss, SI-SNR and its improvement over the validation mixtures."""
@@ -284,11 +264,7 @@ class SeparatorTrainer:
             "network": self.config.network,
             "config": self.config.as_dict(),
             "describe": {**self.material.describe, "commit": current_commit()},
-            "weights": self.network.state_dict(),
-            "average": self.averaged.state_dict(),
-            "averaged": int(self.average.n_averaged),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            **self._optimization.state(),
             "history": [asdict(epoch) for epoch in self.history],
         }
         write_atomically(self.out / SEPARATOR, lambda part: torch.save(state, part))
@@ -304,13 +280,7 @@ class SeparatorTrainer:
         then = {name: value for name, value in state["describe"].items() if name != "commit"}
         if state["config"] != self.config.as_dict() or then != self.material.describe:
             raise TrainError(f"{path}: made with other settings or data; repeat them or choose another --out")
-        self.network.load_state_dict(state["weights"])
-        self.averaged.load_state_dict(state["average"])
-        self.average.n_averaged.fill_(state["averaged"])
-        # The optimiser keeps and changes the tensors that it is given.
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-        if self.scaler.is_enabled():
-            self.scaler.load_state_dict(state["scaler"])
+        self._optimization.restore(state)
         self.history = [Epoch.from_dict(content) for content in state["history"]]
 
 
@@ -331,12 +301,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         TrainError: missing, unreadable, or not a separator's.
     """
-    state: Any = load_as_data(path, "stream-ser train separator")
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise TrainError(f"{path}: not a separator's checkpoint; train one with 'stream-ser train separator'")
-    for name, kind in _KINDS:
-        if not isinstance(state.get(name), kind):
-            raise TrainError(f"{path}: a damaged checkpoint ({name!r} is missing); train again")
+    state: dict[str, Any] = read_state(path, FORMAT, "a separator's checkpoint", "stream-ser train separator", _KINDS)
     return state
 
 
@@ -347,9 +312,5 @@ def trained_separator(state: dict[str, Any]) -> Separator:
         TrainError: weights that do not fit the configuration.
     """
     config = SeparationConfig.from_dict(state["config"])
-    network = separator.build(config.network, config.model)
-    try:
-        network.load_state_dict(state["average"])
-    except RuntimeError as error:
-        raise TrainError(f"checkpoint does not fit its own configuration: {str(error).splitlines()[0]}") from None
-    return network.eval()
+    network: Separator = with_weights(separator.build(config.network, config.model), state["average"])
+    return network

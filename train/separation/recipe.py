@@ -90,6 +90,9 @@ class LoopConfig:
             schedule=self.schedule,
             warmup_epochs=self.warmup_epochs,
             weight_decay=self.weight_decay,
+            grad_clip=self.grad_clip,
+            ema_decay=self.ema_decay,
+            precision=self.precision,
         )
 
 
