@@ -24,6 +24,7 @@ from stream_ser.train.ctc import ENGLISH
 from stream_ser.train.multitask import data, loop, recipe, report, scores
 from stream_ser.train.multitask.loop import MultitaskTrainer
 from stream_ser.train.multitask.recipe import LoopConfig, MultitaskRun
+from stream_ser.train.presets import apply_sections
 
 CPU = torch.device("cpu")
 WORDS = ("YES", "NO", "STOP IT", "GO ON")
@@ -253,7 +254,7 @@ def test_configuration_survives_json():
 )
 def test_impossible_changes_are_named(change, said):
     with pytest.raises(TrainError, match=said):
-        recipe.apply(recipe.MultitaskRun(), [change])
+        apply_sections(recipe.MultitaskRun(), [change])
 
 
 @pytest.mark.parametrize("content", [b"", b"no", None])

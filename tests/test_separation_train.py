@@ -16,6 +16,7 @@ import torch
 
 from stream_ser.errors import TrainError
 from stream_ser.models.separator import LSTMMaskConfig
+from stream_ser.train.presets import apply_sections
 from stream_ser.train.separation import folder, loop, recipe, report
 from stream_ser.train.separation.loop import SeparatorTrainer, SetMaterial
 from stream_ser.train.separation.recipe import LoopConfig, SeparationConfig
@@ -173,7 +174,7 @@ def test_frames_follow_the_rate():
 )
 def test_impossible_changes_are_named(change, said):
     with pytest.raises(TrainError, match=said):
-        recipe.apply(recipe.preset("sines"), [change])
+        apply_sections(recipe.preset("sines"), [change])
 
 
 def test_the_command_leaves_everything_behind(call, sines, tmp_path):

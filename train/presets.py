@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from stream_ser.config import FeatureConfig, WindowConfig
 from stream_ser.errors import TrainError
@@ -88,6 +88,9 @@ def of_model(network: str, model: NetworkConfig, train: TrainConfig | None = Non
     sized = replace(model, n_mels=features.n_mels, n_frames=window.frames)
     return lambda: RunConfig(sized, train or TrainConfig(), features=features, window=window, network=network)
 
+
+#: A frozen dataclass whose fields are frozen dataclasses.
+Settings = TypeVar("Settings", bound=Any)
 
 #: Transformers without convolutions want smaller steps and longer warm-up.
 GENTLE = TrainConfig(lr=5e-4, warmup_epochs=4.0)
@@ -219,6 +222,26 @@ def read_changes(config: Any, changes: Iterable[str], source: str = "--set") -> 
             raise TrainError(f"{source} {change}: expected a value like {getattr(part, name)!r}") from None
         sections.setdefault(section, {})[name] = value
     return sections
+
+
+def apply_sections(config: Settings, changes: Iterable[str], source: str = "--set") -> Settings:
+    """Apply ``SECTION.FIELD=VALUE`` changes to a dataclass of dataclasses, such as ``model.width=256``.
+
+    They are checked together, so their order does not matter; of two for one field the last counts.
+
+    Args:
+        config: what is changed.
+        changes: as they are written behind ``--set``.
+        source: where they stand, for messages.
+
+    Raises:
+        TrainError: an unknown field, or a value of the wrong kind or out of range.
+    """
+    sections = read_changes(config, changes, source)
+    try:
+        return replace(config, **{name: replace(getattr(config, name), **values) for name, values in sections.items()})
+    except ValueError as error:
+        raise TrainError(f"{source}: {error}") from None
 
 
 def apply(config: RunConfig, changes: Iterable[str], source: str = "--set") -> RunConfig:

@@ -79,13 +79,14 @@ def multitask(
     from stream_ser.train.multitask import recipe
     from stream_ser.train.multitask.data import gather
     from stream_ser.train.multitask.loop import CHECKPOINT, MultitaskTrainer
+    from stream_ser.train.presets import apply_sections
     from stream_ser.train.record import write_json
 
     if device == "cuda" and not torch.cuda.is_available():
         raise TrainError("--device cuda: torch sees no CUDA device; use --device cpu")
     named = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "ctc_weight": ctc_weight}
     shortcuts = [f"train.{name}={value}" for name, value in named.items() if value is not None]
-    config = recipe.apply(recipe.MultitaskRun(), [*changes, *shortcuts])
+    config = apply_sections(recipe.MultitaskRun(), [*changes, *shortcuts])
     if held_out:
         config = replace(config, train=replace(config.train, held_out=held_out))
     check_folder(out, CHECKPOINT, (out / CHECKPOINT).exists(), resume)

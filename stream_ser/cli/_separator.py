@@ -83,6 +83,7 @@ def separator(
     import torch
 
     from stream_ser.errors import OutputError, TrainError
+    from stream_ser.train.presets import apply_sections
     from stream_ser.train.record import write_json
     from stream_ser.train.separation import recipe
     from stream_ser.train.separation.loop import SEPARATOR, SeparatorTrainer
@@ -100,7 +101,7 @@ def separator(
         "model.hidden": hidden,
     }
     shortcuts = [f"{name}={value}" for name, value in named.items() if value is not None]
-    config = recipe.apply(config, [*changes, *shortcuts])
+    config = apply_sections(config, [*changes, *shortcuts])
     check_folder(out, SEPARATOR, (out / SEPARATOR).exists(), resume)
     if on_disk is not None:
         if noise is not None:

@@ -22,6 +22,7 @@ from stream_ser.train.multitask import recipe, report
 from stream_ser.train.multitask.data import Material, gather
 from stream_ser.train.multitask.loop import CHECKPOINT, MultitaskTrainer
 from stream_ser.train.multitask.recipe import MultitaskRun
+from stream_ser.train.presets import apply_sections
 
 from .command import Command, make_parent, print_table, write_json
 
@@ -34,7 +35,7 @@ RESULTS = "results.json"
 def configured(changes: tuple[str, ...]) -> MultitaskRun:
     """The recipe, with the held-out sentences."""
     config = recipe.MultitaskRun()
-    return recipe.apply(replace(config, train=replace(config.train, held_out=HELD_OUT)), changes)
+    return apply_sections(replace(config, train=replace(config.train, held_out=HELD_OUT)), changes)
 
 
 def material_of(root: Path, config: MultitaskRun) -> Material:

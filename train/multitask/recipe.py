@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from stream_ser.config import FeatureConfig
 from stream_ser.errors import TrainError
 from stream_ser.models.multitask import MultitaskConfig
 from stream_ser.train.augment import AugmentConfig
-from stream_ser.train.presets import read_changes
 from stream_ser.train.recipe import Precision, TrainConfig, plain, tuples
 
 
@@ -145,16 +143,3 @@ class MultitaskRun:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TrainError(f"multitask configuration: {type(error).__name__}: {error}") from None
-
-
-def apply(config: MultitaskRun, changes: Iterable[str], source: str = "--set") -> MultitaskRun:
-    """Apply ``SECTION.FIELD=VALUE`` changes, such as ``model.width=256``; see :func:`stream_ser.train.presets.apply`.
-
-    Raises:
-        TrainError: an unknown field, or a value of the wrong kind or out of range.
-    """
-    sections = read_changes(config, changes, source)
-    try:
-        return replace(config, **{name: replace(getattr(config, name), **values) for name, values in sections.items()})
-    except ValueError as error:
-        raise TrainError(f"{source}: {error}") from None

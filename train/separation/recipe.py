@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from stream_ser.errors import TrainError
 from stream_ser.models import separator
 from stream_ser.models.separator import LSTMMaskConfig, LSTMTasNetConfig, SeparatorConfig, frame_sizes
-from stream_ser.train.presets import read_changes
 from stream_ser.train.recipe import Optimizer, Precision, TrainConfig, plain, tuples
 
 Objective = Literal["l1", "si-snr", "snr"]
@@ -264,19 +263,6 @@ def preset(name: str) -> SeparationConfig:
     if name not in PRESETS:
         raise TrainError(f"unknown preset {name!r} of separators; known: {', '.join(PRESETS)}")
     return PRESETS[name]()
-
-
-def apply(config: SeparationConfig, changes: Iterable[str], source: str = "--set") -> SeparationConfig:
-    """Apply ``SECTION.FIELD=VALUE`` changes, such as ``model.hidden=16``; see :func:`stream_ser.train.presets.apply`.
-
-    Raises:
-        TrainError: an unknown field, or a value of the wrong kind or out of range.
-    """
-    sections = read_changes(config, changes, source)
-    try:
-        return replace(config, **{name: replace(getattr(config, name), **values) for name, values in sections.items()})
-    except ValueError as error:
-        raise TrainError(f"{source}: {error}") from None
 
 
 def fit_rate(config: SeparationConfig, sample_rate: int) -> SeparationConfig:
