@@ -4,8 +4,8 @@
 
 Three maps of a window's logits ``z``, each fitted to the likelihood of the clips' mean probabilities on the validation
 part: ``temperature``, ``z / T`` (Guo et al. 2017); ``biases``, ``z / T + b`` (Alexandari et al. 2020); ``vector``,
-``w * z + b`` (Guo et al. 2017). Each is scored on the clips that it was fitted to, and on each speaker with a fit to all
-the others.
+``w * z + b`` (Guo et al. 2017). Each is scored on the clips that it was fitted to, and on each speaker with a fit to
+all the others.
 """
 
 from __future__ import annotations
