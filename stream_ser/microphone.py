@@ -30,9 +30,9 @@ OnLost = Literal["retry", "exit"]
 _MAX_LATENCY_S = 10.0
 #: How often a wait looks up, so that Ctrl-C works where waits cannot be interrupted (Windows).
 _POLL_S = 0.25
-#: Silence of a device that is told, and that of one that has just been opened (a sound server may take .7 s); with one
-#: more look it is told within a second.
-_STALL_NOTICE_S, _SLOW_START_S = 0.5, 0.75
+#: Silence of a device that is told, and that of one that has just been opened: a sound server in good health may take a
+#: second to start.
+_STALL_NOTICE_S, _SLOW_START_S = 0.5, 2.0
 #: How long a device may take to stop.
 _CLOSE_S = 2.0
 #: Between two tries to open a lost device.
