@@ -21,7 +21,7 @@ from stream_ser.audio import read_blocks
 from stream_ser.card import FEATURES, LOG_PROBS, LOGITS, Card
 from stream_ser.card_parts import State as CardState
 from stream_ser.config import FeatureConfig, WindowConfig
-from stream_ser.errors import OutputError, TrainError
+from stream_ser.errors import TrainError
 from stream_ser.features import log_mel
 from stream_ser.models.multitask import Multitask, State
 from stream_ser.train.ctc import Vocabulary
@@ -29,7 +29,7 @@ from stream_ser.train.multitask.loop import CHECKPOINT, read_checkpoint, trained
 from stream_ser.train.multitask.recipe import MultitaskRun
 from stream_ser.train.normalize import normalize
 
-from .to_onnx import OPSET, temporary_beside, without_folders, write_card
+from .to_onnx import OPSET, keep_checkpoint, temporary_beside, without_folders, write_card
 
 #: Largest absolute difference of a logit or log-probability between any two ways of running the network.
 TOLERANCE = 1e-4
@@ -246,8 +246,7 @@ def export_multitask(checkpoint: Path, out: Path, *, tolerance: float = TOLERANC
         TrainError: an unreadable checkpoint, or a difference above ``tolerance`` (nothing is written then).
         OutputError: ``out`` cannot be written, or is the checkpoint.
     """
-    if out.exists() and checkpoint.exists() and out.samefile(checkpoint):
-        raise OutputError(f"{out}: is the checkpoint, expected another file; choose another --out")
+    keep_checkpoint(out, checkpoint)
     state = read_checkpoint(checkpoint)
     network = trained_network(state)
     card = make_card(state, network)

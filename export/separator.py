@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stream_ser.card import CARD_KEY
-from stream_ser.errors import OutputError, TrainError
+from stream_ser.errors import TrainError
 from stream_ser.models.separator import Separator, State
 from stream_ser.onnxfile import read_metadata
 from stream_ser.separator_card import AFTER, MIXTURE, SOURCES, SeparatorCard
 from stream_ser.train.separation.loop import SEPARATOR, read_checkpoint, trained_separator
 
-from .to_onnx import OPSET, temporary_beside, without_folders
+from .to_onnx import OPSET, keep_checkpoint, temporary_beside, without_folders
 
 #: Names of separators by what they do: take noise off one voice, take several voices apart.
 ENHANCER, SEVERAL = "enhancer", "separator"
@@ -239,8 +239,7 @@ def export_separator(checkpoint: Path, out: Path, *, tolerance: float = TOLERANC
         TrainError: an unreadable checkpoint, or a difference above ``tolerance`` (nothing is written then).
         OutputError: ``out`` cannot be written, or is the checkpoint.
     """
-    if out.exists() and checkpoint.exists() and out.samefile(checkpoint):
-        raise OutputError(f"{out}: is the checkpoint, expected another file; choose another --out")
+    keep_checkpoint(out, checkpoint)
     state = read_checkpoint(checkpoint)
     network = trained_separator(state)
     card = make_card(state, network)

@@ -174,6 +174,16 @@ def export_checkpoint(checkpoint: Path, out: Path, *, tolerance: float = TOLERAN
     return Exported(out, card, difference, len(windows), source)
 
 
+def keep_checkpoint(out: Path, checkpoint: Path) -> None:
+    """See that an export does not replace what it is made from.
+
+    Raises:
+        OutputError: both are one file.
+    """
+    if out.exists() and checkpoint.exists() and out.samefile(checkpoint):
+        raise OutputError(f"{out}: is the checkpoint, expected another file; choose another --out")
+
+
 @contextlib.contextmanager
 def temporary_beside(out: Path) -> Iterator[Path]:
     """Path of a temporary file in the folder of ``out``; removed at the end unless it was renamed.

@@ -245,17 +245,10 @@ def apply_sections(config: Settings, changes: Iterable[str], source: str = "--se
 
 
 def apply(config: RunConfig, changes: Iterable[str], source: str = "--set") -> RunConfig:
-    """Apply ``SECTION.FIELD=VALUE`` changes, such as ``model.dim=128`` or ``augment.speeds=0.9,1.0,1.1``.
-
-    They are checked together, so their order does not matter; of two for one field the last counts.
-
-    Args:
-        config: what is changed.
-        changes: as they are written behind ``--set``.
-        source: where they stand, for messages.
+    """As :func:`apply_sections`; the size of the network's input follows from the features and the window.
 
     Raises:
-        TrainError: an unknown field, or a value of the wrong kind or out of range.
+        TrainError: as there, or an input size that is set against them.
     """
     sections = read_changes(config, changes, source)
     model = sections.pop("model", {})
