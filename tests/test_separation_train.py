@@ -108,6 +108,40 @@ def test_other_settings_or_data_are_not_resumed(sines, tmp_path):
         trainer(sines, tmp_path / "a", lr=1e-3).resume()
 
 
+def test_a_run_starts_from_the_weights_of_another_and_says_so(sines, tmp_path):
+    first = trainer(sines, tmp_path / "a", ema_decay=0.5)
+    first.fit()
+    path = tmp_path / "a" / "separator.pt"
+    second = trainer(sines, tmp_path / "b", lr=1e-3, epochs=1)
+    second.start_from(path)
+    for a, b in zip(first.averaged.parameters(), second.averaged.parameters(), strict=True):
+        assert torch.equal(a, b)
+    second.fit()
+    said = loop.read_checkpoint(tmp_path / "b" / "separator.pt")["describe"]["started_from"]
+    assert (said["data"], said["epochs"]) == (first.material.describe["data"], len(first.history))
+    again = trainer(sines, tmp_path / "b", lr=1e-3, epochs=1)
+    again.resume()
+    again.save()
+    assert loop.read_checkpoint(tmp_path / "b" / "separator.pt")["describe"]["started_from"] == said
+
+
+def test_a_run_does_not_start_where_its_test_data_was_trained_on(sines, tmp_path):
+    trainer(sines, tmp_path / "a").fit()
+    path = tmp_path / "a" / "separator.pt"
+    with pytest.raises(TrainError, match=r"was trained on 1 of the speakers or mixtures .* such as"):
+        trainer(sines, tmp_path / "b", seed=1).start_from(path)
+    other = config()
+    other = replace(other, model=replace(other.model, hidden=other.model.hidden + 1))
+    whole = SetMaterial(folder.read(sines), 0.2, 4, 0)
+    with pytest.raises(TrainError, match="another network"):
+        SeparatorTrainer(other, whole, tmp_path, torch.device("cpu")).start_from(path)
+
+
+def test_speakers_are_compared_within_a_corpus():
+    then = {"data": "an4 + own", "held_out": ["an4/a", "own/b"]}
+    assert loop._trained_on({"data": "an4", "held_out": ["an4/a", "an4/c", "new/d"]}, then) == ["an4/c"]
+
+
 @pytest.mark.parametrize("content", [b"", b"no", None])
 def test_a_broken_checkpoint_is_named(tmp_path, content):
     path = tmp_path / "separator.pt"

@@ -47,6 +47,12 @@ CONFIG = "separator.json"
     metavar="SECTION.FIELD=VALUE",
     help="Change anything else, such as model.layers=2, train.ema_decay=0.99, mixtures.duration_s=3.",
 )
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    metavar="CHECKPOINT",
+    help="Start from another run's weights (its separator.pt), with the same network and held-out speakers.",
+)
 @click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 def separator(
@@ -61,6 +67,7 @@ def separator(
     loss: str | None,
     seed: int | None,
     changes: tuple[str, ...],
+    init: Path | None,
     resume: bool,
     device: str,
 ) -> None:
@@ -79,6 +86,7 @@ def separator(
       stream-ser train separator --data librispeech=/data/LibriSpeech --out runs/two
       stream-ser train separator --data librispeech=/data/LibriSpeech --preset enhance \\
         --noise esc-50=/data/esc-50 --out runs/clean
+      stream-ser train separator --data librispeech=/data/LibriSpeech --out runs/longer --init runs/two/separator.pt
     """  # noqa: D301 - click wants the character itself
     import torch
 
@@ -118,6 +126,8 @@ def separator(
     if resume:
         trainer.resume()
         click.echo(f"resumed after epoch {len(trainer.history)}", err=True)
+    elif init is not None:
+        trainer.start_from(init)
     write_json(out / CONFIG, {**config.as_dict(), "data": dict(material.describe)})
     click.echo(f"data: {material.describe['data']}; {material.describe['split']}", err=True)
     try:

@@ -178,8 +178,37 @@ class SeparatorTrainer:
             torch.set_num_threads(config.train.threads)
         torch.manual_seed(config.train.seed)
         self.network = separator.build(config.network, config.model).to(device)
-        self._optimization = Optimization(self.network, config.train.optimizer_settings(), material.steps, device)
+        self._begin()
+
+    def _begin(self) -> None:
+        train = self.config.train
+        self._optimization = Optimization(self.network, train.optimizer_settings(), self.material.steps, self.device)
         self.history: list[Epoch] = []
+        self._describe: dict[str, Any] = {**self.material.describe}
+
+    def start_from(self, path: Path) -> None:
+        """Begin with the averaged weights of another run, of the same network.
+
+        Raises:
+            TrainError: unreadable, another network, or a test speaker (or mixture) of this run was trained on there.
+        """
+        state = read_checkpoint(path)
+        then = SeparationConfig.from_dict(state["config"])
+        if (then.network, then.model) != (self.config.network, self.config.model):
+            raise TrainError(
+                f"{path}: holds another network than the one to train; repeat its --preset and --set model.…"
+            )
+        there, here = state["describe"], self.material.describe
+        if leaked := _trained_on(here, there):
+            raise TrainError(
+                f"{path}: was trained on {len(leaked)} of the speakers or mixtures that are held out here, such as "
+                f"{leaked[0]}; repeat its --data and --seed"
+            )
+        self.network.load_state_dict(state["average"])
+        self._begin()
+        past = {"data": there["data"], "epochs": len(state["history"]), "commit": there.get("commit")}
+        self._describe["started_from"] = past | {k: v for k, v in there.items() if k == "started_from"}
+        self._describe["licences"] = {**there["licences"], **here["licences"]}
 
     @property
     def averaged(self) -> Separator:
@@ -263,7 +292,7 @@ class SeparatorTrainer:
             "format": FORMAT,
             "network": self.config.network,
             "config": self.config.as_dict(),
-            "describe": {**self.material.describe, "commit": current_commit()},
+            "describe": {**self._describe, "commit": current_commit()},
             **self._optimization.state(),
             "history": [asdict(epoch) for epoch in self.history],
         }
@@ -278,10 +307,23 @@ class SeparatorTrainer:
         path = self.out / SEPARATOR
         state = read_checkpoint(path)
         then = {name: value for name, value in state["describe"].items() if name != "commit"}
-        if state["config"] != self.config.as_dict() or then != self.material.describe:
+        started = {name: then.pop(name) for name in ("started_from", "licences") if name in then}
+        now = {name: value for name, value in self.material.describe.items() if name != "licences"}
+        if state["config"] != self.config.as_dict() or then != now:
             raise TrainError(f"{path}: made with other settings or data; repeat them or choose another --out")
         self._optimization.restore(state)
+        self._describe |= started
         self.history = [Epoch.from_dict(content) for content in state["history"]]
+
+
+def _trained_on(here: dict[str, Any], there: dict[str, Any]) -> list[str]:
+    """What is held out ``here`` and was not ``there``: speakers of corpora that both have, mixtures of one set."""
+    if not any("/" in name for name in there["held_out"]):
+        shared = set(here["held_out"]) if here["data"] == there["data"] else set()
+    else:
+        corpora = {name.partition("/")[0] for name in there["held_out"]}
+        shared = {name for name in here["held_out"] if name.partition("/")[0] in corpora}
+    return sorted(shared - set(there["held_out"]))
 
 
 def in_order(estimate: Tensor, target: Tensor, permute: bool, metric: Metric = si_snr) -> Tensor:
