@@ -17,7 +17,7 @@ from stream_ser import cuda
 from stream_ser.errors import StreamSerError
 from stream_ser.text import printable
 from stream_ser.version import __version__
-from stream_ser.world import World
+from stream_ser.world import Session, World
 
 #: Of the JSON report.
 SCHEMA_VERSION = 1
@@ -43,6 +43,7 @@ COARSEST_CLOCK_S = 0.002
 EARLIEST_UNIX_S, LATEST_UNIX_S = 1_735_689_600, 4_102_444_800
 LEAST_FREE_BYTES = 100 * 1024**2
 NARROWEST = 60
+_REINSTALL = "pip install --force-reinstall --no-deps stream-ser"
 
 Status = Literal["ok", "warning", "error"]
 
@@ -149,20 +150,22 @@ def provider(world: World) -> Check:
 
 
 def models(world: World) -> list[Check]:
-    """Each bundled model loads and runs, on the CPU."""
-    checks = []
-    paths = world.bundled()
-    reinstall = "pip install --force-reinstall --no-deps stream-ser"
-    for path in paths:
-        name = f"model {path.stem}"
-        try:
-            session = world.session(path, "cpu")
-        except StreamSerError as error:
-            checks.append(Check(name, "error", _line(error), reinstall))
-            continue
-        data = {"path": str(path), "provider": session.provider, "run_ms": round(session.run_ms, 3)}
-        checks.append(Check(name, "ok", f"runs in {session.run_ms:.1f} ms", data=data))
-    return checks or [Check("models", "error", "none is bundled with this installation", reinstall)]
+    """Each bundled model and separator loads and runs, on the CPU."""
+    recognizing = [
+        _runs(f"model {path.stem}", path, lambda path: world.session(path, "cpu")) for path in world.bundled()
+    ]
+    separating = [_runs(f"separator {path.stem}", path, world.separate) for path in world.separators()]
+    missing = Check("models", "error", "none is bundled with this installation", _REINSTALL)
+    return [*(recognizing or [missing]), *separating]
+
+
+def _runs(name: str, path: Path, run: Callable[[Path], Session]) -> Check:
+    try:
+        session = run(path)
+    except StreamSerError as error:
+        return Check(name, "error", _line(error), _REINSTALL)
+    data = {"path": str(path), "provider": session.provider, "run_ms": round(session.run_ms, 3)}
+    return Check(name, "ok", f"runs in {session.run_ms:.1f} ms", data=data)
 
 
 def voices(world: World) -> Check:

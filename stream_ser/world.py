@@ -36,7 +36,7 @@ class Terminal:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A bundled model that was loaded and run: the provider that the session really got, and how long a run took."""
+    """A bundled network that was loaded and run: the provider that the session really got, and how long a run took."""
 
     provider: str
     run_ms: float
@@ -59,6 +59,12 @@ def _bundled() -> list[Path]:
     return bundled()
 
 
+def _separators() -> list[Path]:
+    from stream_ser.separator import bundled_separators
+
+    return bundled_separators()
+
+
 def _onnxruntime_providers() -> list[str]:
     from stream_ser.engine import available_providers
 
@@ -71,13 +77,30 @@ def _session(model: Path, provider: Literal["auto", "cpu"]) -> Session:
     from stream_ser.engine import load
 
     engine = load(model, provider)
-    window = np.zeros((engine.card.window.frames, engine.card.features.n_mels), np.float32)
+    sound = np.zeros((engine.frames, engine.card.features.n_mels), np.float32)
+    state = engine.initial_state()
+    run_ms = _median_ms(lambda: engine.step(sound, state) if state else engine.probabilities(sound))
+    return Session(engine.provider, run_ms)
+
+
+def _separate(model: Path) -> Session:
+    import numpy as np
+
+    from stream_ser.engine import CPU
+    from stream_ser.separator import Separator
+
+    separator = Separator(model)
+    sound, state = np.zeros(separator.card.hop_length, np.float32), separator.initial_state()
+    return Session(CPU, _median_ms(lambda: separator.separate(sound, state)))
+
+
+def _median_ms(run: Callable[[], object]) -> float:
     took = []
     for _ in range(5):
         start = time.perf_counter()
-        engine.probabilities(window)
+        run()
         took.append(time.perf_counter() - start)
-    return Session(engine.provider, 1000.0 * sorted(took)[2])
+    return 1000.0 * sorted(took)[2]
 
 
 def _hears_voices() -> None:
@@ -113,6 +136,8 @@ class World:
         cuda: CUDA's major version that onnxruntime is built for.
         bundled: the bundled models.
         session: load and run a model on ``auto`` or ``cpu``.
+        separators: the bundled ones.
+        separate: load and run a separator.
         voices: run voice activity detection.
         write: write into a folder; returns the free bytes.
         current, temporary: folders.
@@ -135,6 +160,8 @@ class World:
     cuda: Callable[[], int | None] = cuda.cuda_major
     bundled: Callable[[], list[Path]] = _bundled
     session: Callable[[Path, Literal["auto", "cpu"]], Session] = _session
+    separators: Callable[[], list[Path]] = _separators
+    separate: Callable[[Path], Session] = _separate
     voices: Callable[[], None] = _hears_voices
     write: Callable[[Path], int] = _write
     current: Callable[[], Path] = Path.cwd

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from cli_fakes import Terminal as Screen
 from cli_fakes import call  # noqa: F401 - fixture
+from separators import write_tiny_separator
 
 from stream_ser import cuda, doctor
 from stream_ser.doctor import REQUIRED, REQUIRED_BEFORE_3_11, Check, examine, report, verdict
@@ -37,6 +38,8 @@ GOOD = World(
     cuda=lambda: 13,
     bundled=lambda: [Path("septr.onnx")],
     session=lambda path, provider: Session("CPUExecutionProvider", 7.5),
+    separators=lambda: [Path("enhancer.onnx")],
+    separate=lambda path: Session("CPUExecutionProvider", 0.5),
     voices=lambda: None,
     write=lambda folder: 10**12,
     current=lambda: Path("/here"),
@@ -100,6 +103,8 @@ def test_all_is_well_in_a_good_world() -> None:
         ({"bundled": list}, "models", "error", "none is bundled", "--force-reinstall"),
         ({"session": raising(ModelError("septr.onnx: cut\noff"))}, "model septr", "error", "^septr.onnx: cut off$",
          "force-reinstall"),
+        ({"separate": raising(ModelError("enhancer.onnx: cut\noff"))}, "separator enhancer", "error",
+         "^enhancer.onnx: cut off$", "force-reinstall"),
         ({"version": without(PACKAGE)}, "voice activity detection", "warning", "is not installed",
          f"pip install {PACKAGE}"),
         ({"voices": raising(ModelError("broken"))}, "voice activity detection", "error", "broken", "--no-vad"),
@@ -291,3 +296,12 @@ def test_what_the_cuda_provider_needs_and_lacks(monkeypatch: pytest.MonkeyPatch)
     assert cuda.CUDNN in missing
     assert cuda.DRIVER in missing
     assert not any(name.startswith(("libcudart", "libc.so", "libstdc")) for name in missing)
+
+
+def test_every_kind_of_network_is_run(tiny_model: Path, speller: Path, tmp_path: Path) -> None:
+    world = World(Terminal(False, "utf-8", 80, None))
+    for path in (tiny_model, speller):
+        assert world.session(path, "cpu").run_ms > 0.0
+    assert world.separate(write_tiny_separator(tmp_path / "separator.onnx")).provider == "CPUExecutionProvider"
+    with pytest.raises(ModelError, match="separator"):
+        world.separate(tiny_model)

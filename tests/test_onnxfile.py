@@ -13,6 +13,7 @@ from stream_ser import engine, onnxfile
 from stream_ser.card import CARD_KEY
 from stream_ser.errors import ModelError
 from stream_ser.onnxfile import read_metadata, scan
+from stream_ser.separator import bundled_separators
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
@@ -63,7 +64,7 @@ def test_the_metadata_of_a_good_file(tiny_model: Path) -> None:
 
 
 def test_the_bundled_models_pass() -> None:
-    for path in engine.bundled():
+    for path in (*engine.bundled(), *bundled_separators()):
         assert CARD_KEY in read_metadata(path)
 
 
