@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 from stream_ser.models.multitask import MultitaskConfig
 from stream_ser.train.corpora import Clip
 from stream_ser.train.experiments import multitask
-from stream_ser.train.multitask import data, loop
+from stream_ser.train.multitask import data, loop, trainer
 from stream_ser.train.multitask.recipe import MultitaskRun
 
 MODEL = MultitaskConfig(channels=(2, 2), width=4, layers=1, heads=1)
@@ -33,8 +33,8 @@ def clips(monkeypatch) -> data.Material:
         return hear(items, features), np.zeros(64, np.float32), np.ones(64, np.float32)
 
     hear_augmented.calls = 0
-    monkeypatch.setattr(loop, "hear", hear)
-    monkeypatch.setattr(loop, "hear_augmented", hear_augmented)
+    monkeypatch.setattr(trainer, "hear", hear)
+    monkeypatch.setattr(trainer, "hear_augmented", hear_augmented)
     monkeypatch.setattr(multitask, "WEIGHTS", (0.0, 0.3))
     items = tuple(data.Item(Clip(None, "x", f"s{n}"), "crema-d", n % 3 - 1, "NO" if n % 2 else "") for n in range(6))
     made = data.Material(items, items, (), tuple("abcdef"), "by chance", {"crema-d": "free"})

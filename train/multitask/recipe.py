@@ -1,10 +1,10 @@
-"""What decides a multitask training: frozen configuration that goes to JSON and back."""
+"""What decides a training on clips with text: frozen configuration that goes to JSON and back."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Any, get_args
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar, get_args
 
 from stream_ser.config import FeatureConfig
 from stream_ser.errors import TrainError
@@ -12,10 +12,12 @@ from stream_ser.models.multitask import MultitaskConfig
 from stream_ser.train.augment import AugmentConfig
 from stream_ser.train.recipe import Precision, TrainConfig, plain, tuples
 
+Run = TypeVar("Run", bound="SpokenRun")
+
 
 @dataclass(frozen=True)
-class LoopConfig:
-    """How to train.
+class SpokenLoop:
+    """How to train a network that spells.
 
     Attributes:
         epochs: passes over the training part.
@@ -23,10 +25,7 @@ class LoopConfig:
         lr: peak learning rate.
         warmup_epochs: linear rise of the learning rate, without which CTC may never leave the blank.
         weight_decay: not on norms, biases and LSTMs.
-        ctc_weight: of the CTC loss, a character, beside the emotion's cross-entropy. 0 trains on emotion alone.
-        emotion_weight: of the cross-entropy. 0 trains on transcripts alone.
-        early: share of the cross-entropy that is taken somewhere after the first second instead of at the clip's end.
-        label_smoothing: share of the emotion's target that is spread over all classes.
+        label_smoothing: share of a class's target that is spread over all classes.
         ema_decay: of the weight average that is validated and exported; 0 is no average.
         grad_clip: largest gradient norm; 0 is no limit.
         copies: augmented copies of each clip that are made once, of which an epoch draws one.
@@ -37,6 +36,9 @@ class LoopConfig:
         precision: bf16 or fp16 (CUDA only) autocast, or fp32.
         seed: fixes initialisation, split, order, augmentation and dropout.
         threads: torch threads; 0 leaves torch's choice.
+
+    Raises:
+        ValueError: a value out of range.
     """
 
     epochs: int = 15
@@ -44,9 +46,6 @@ class LoopConfig:
     lr: float = 2e-3
     warmup_epochs: float = 1.5
     weight_decay: float = 0.01
-    ctc_weight: float = 1.0
-    emotion_weight: float = 1.0
-    early: float = 0.3
     label_smoothing: float = 0.05
     ema_decay: float = 0.998
     grad_clip: float = 5.0
@@ -66,14 +65,18 @@ class LoopConfig:
                 raise ValueError(f"{name} must be at least 1")
         if not 0.0 < self.lr < math.inf:
             raise ValueError("lr must be a positive number")
-        for name in ("early", "label_smoothing", "ema_decay", "validation_share"):
+        self._check_shares("label_smoothing", "ema_decay", "validation_share")
+        self._check_not_negative("warmup_epochs", "weight_decay", "grad_clip", "seed", "threads")
+
+    def _check_shares(self, *names: str) -> None:
+        for name in names:
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must be in [0, 1)")
-        for name in ("warmup_epochs", "weight_decay", "ctc_weight", "emotion_weight", "grad_clip", "seed", "threads"):
+
+    def _check_not_negative(self, *names: str) -> None:
+        for name in names:
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must not be negative")
-        if self.ctc_weight == self.emotion_weight == 0.0:
-            raise ValueError("ctc_weight and emotion_weight are both 0: nothing would be learnt")
 
     def optimizer_settings(self) -> TrainConfig:
         """The same for :mod:`stream_ser.train.optim`, which the classifiers' loop has, too."""
@@ -88,17 +91,39 @@ class LoopConfig:
         )
 
 
+@dataclass(frozen=True)
+class LoopConfig(SpokenLoop):
+    """How to train the multitask network.
+
+    Attributes:
+        ctc_weight: of the CTC loss, a character, beside the emotion's cross-entropy. 0 trains on emotion alone.
+        emotion_weight: of the cross-entropy. 0 trains on transcripts alone.
+        early: share of the cross-entropy that is taken somewhere after the first second instead of at the clip's end.
+    """
+
+    ctc_weight: float = 1.0
+    emotion_weight: float = 1.0
+    early: float = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_shares("early")
+        self._check_not_negative("ctc_weight", "emotion_weight")
+        if self.ctc_weight == self.emotion_weight == 0.0:
+            raise ValueError("ctc_weight and emotion_weight are both 0: nothing would be learnt")
+
+
 #: Whole clips, whose text must stay whole, too: nothing is cut off, and masks are shorter than a syllable. The gain is
 #: drawn twice, for a copy and whenever it is used.
 AUGMENT = AugmentConfig(cut_p=0.0, trail_s=0.3, gain_db=6.0, time_mask_frames=12, mel_mask_bands=8)
 
 
 @dataclass(frozen=True)
-class MultitaskRun:
+class SpokenRun:
     """Everything that decides a run's result besides the recordings.
 
     Attributes:
-        model: settings of the network.
+        model: settings of the network; with ``n_mels``, ``vocabulary`` and ``stride``.
         train: the loop.
         augment: of the training part.
         features: the log-mel, normalised with the training part's constants alone: a stream has no whole to look at.
@@ -107,8 +132,8 @@ class MultitaskRun:
         TrainError: features that a stream cannot have, or a network for others.
     """
 
-    model: MultitaskConfig = field(default_factory=MultitaskConfig)
-    train: LoopConfig = field(default_factory=LoopConfig)
+    model: Any
+    train: SpokenLoop = field(default_factory=SpokenLoop)
     augment: AugmentConfig = AUGMENT
     features: FeatureConfig = field(default_factory=FeatureConfig)
 
@@ -128,18 +153,22 @@ class MultitaskRun:
         return content
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> MultitaskRun:
+    def from_dict(cls: type[Run], content: dict[str, Any]) -> Run:
         """Inverse of :meth:`as_dict`.
 
         Raises:
             TrainError: unknown or missing fields.
         """
+        like = cls()  # type: ignore[call-arg]  # the network's settings have a default in each kind of run
         try:
-            return cls(
-                MultitaskConfig(**tuples(content["model"])),
-                LoopConfig(**tuples(content["train"])),
-                AugmentConfig(**tuples(content["augment"])),
-                FeatureConfig(**tuples(content["features"])),
-            )
+            return cls(*(type(getattr(like, part.name))(**tuples(content[part.name])) for part in fields(cls)))
         except (KeyError, TypeError, ValueError) as error:
-            raise TrainError(f"multitask configuration: {type(error).__name__}: {error}") from None
+            raise TrainError(f"configuration: {type(error).__name__}: {error}") from None
+
+
+@dataclass(frozen=True)
+class MultitaskRun(SpokenRun):
+    """A run of the multitask network."""
+
+    model: MultitaskConfig = field(default_factory=MultitaskConfig)
+    train: LoopConfig = field(default_factory=LoopConfig)
