@@ -12,11 +12,11 @@ from cli_fakes import call, fake_engine, microphone, noise, one_line, wav  # noq
 from matplotlib import image
 
 from stream_ser.config import FeatureConfig
-from stream_ser.events import SILENCE, UNCERTAIN, Decision, Gap, Prediction, StreamInfo, Summary
+from stream_ser.events import SILENCE, UNCERTAIN, Decision, Gap, Prediction, StreamInfo, Summary, Transcript, Word
 from stream_ser.features import log_mel
 from stream_ser.sinks import plot
 from stream_ser.sinks.plot import Plot, draw
-from stream_ser.sinks.plot_state import PlotState
+from stream_ser.sinks.plot_state import MOST_WORDS, PlotState
 
 LABELS = ("anger", "happy")
 HOP = 4
@@ -142,6 +142,35 @@ def test_the_picture_shows_everything_on_one_time_axis():
     assert legend == ["_happy", r"\$anger\$"]
     out = io.BytesIO()
     figure.savefig(out, format="png")
+
+
+def line(*words: tuple[str, int], final: bool = True) -> Transcript:
+    return Transcript(tuple(Word(text, start, start + 400, 0.9) for text, start in words), LABELS[0], final)
+
+
+def test_words_stand_where_they_begin_and_do_not_cover_each_other():
+    said = [("IT'S", 1_600), ("ELEVEN", 4_000), ("$O$", 4_500), ("CLOCK", 5_000), ("NOW", 5_500), ("HERE", 24_000)]
+    figure = drawn(noise(2), [line(*said[:2], final=False), line(*said)])
+    axes = figure.axes[4]
+    assert axes.get_ylabel() == "words"
+    placed = {text.get_text().strip(): text.get_position() for text in axes.texts}
+    # There is room for three words at about the same time; the fourth is a tick.
+    assert list(placed) == [text for text, _ in said if text != "NOW"]
+    assert all(placed[text][0] == pytest.approx(start / 16_000) for text, start in said if text in placed)
+    y = {text: place[1] for text, place in placed.items()}
+    assert y["IT'S"] == y["ELEVEN"] == y["HERE"] > y["$O$"] > y["CLOCK"]
+    assert len(axes.lines) == len(said)
+    figure.savefig(io.BytesIO(), format="png")
+
+
+def test_more_words_than_can_be_read_are_not_drawn():
+    state = state_of(8)
+    for count in range(MOST_WORDS):
+        state.take(line((str(count), count)))
+    assert len(state.words) == MOST_WORDS
+    state.take(line(("more", 0)))
+    state.take(line(("and more", 0)))
+    assert state.words == []
 
 
 def test_the_ticks_of_the_log_mel_lie_where_a_tone_is():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stream_ser.config import FeatureConfig
 from stream_ser.errors import OutputError
-from stream_ser.events import SILENCE, UNCERTAIN, Event, StreamInfo, Summary
+from stream_ser.events import SILENCE, UNCERTAIN, Event, StreamInfo, Summary, Word
 from stream_ser.sinks import clock
 from stream_ser.sinks.palette import LOST, colours
 from stream_ser.sinks.plot_state import PlotState
@@ -33,6 +33,8 @@ PICTURES = (".png", ".pdf", ".svg")
 _SIZE_INCHES = (12.0, 7.0)
 _DPI = 120
 _INK, _GRID = "#3a3f47", "#d9dce1"
+#: Of words, and the share of the time axis that a letter takes.
+_WORD_LINES, _LETTER = 3, 0.0078
 
 
 def check(path: Path) -> None:
@@ -101,7 +103,7 @@ class Plot:
 
 
 def draw(info: StreamInfo, state: PlotState, features: FeatureConfig, summary: Summary | None) -> Figure:
-    """The picture as a figure of four rows that share a time axis.
+    """The picture as a figure of rows that share a time axis: four, and one of words where some were said.
 
     Args:
         info: the stream.
@@ -112,7 +114,9 @@ def draw(info: StreamInfo, state: PlotState, features: FeatureConfig, summary: S
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
-    wave, mel, chart, strip = figure.subplots(4, 1, sharex=True, height_ratios=(2, 3, 3, 0.7))
+    heights = (2, 3, 3, 0.7, 0.9)[: 5 if state.words else 4]
+    rows = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    wave, mel, chart, strip = rows[:4]
     rate = info.sample_rate
     edges_s = np.minimum(np.arange(state.used + 1) * state.span, state.samples) / rate
     colour = colours(info.labels)
@@ -137,7 +141,9 @@ def draw(info: StreamInfo, state: PlotState, features: FeatureConfig, summary: S
 
     _probabilities(chart, state, edges_s, info.labels, colour)
     _strip(strip, state, edges_s, colour)
-    for axes in (wave, mel, chart, strip):
+    if state.words:
+        _words(rows[4], state.words, rate, float(edges_s[-1]))
+    for axes in rows:
         for first, end, _ in state.gaps:
             axes.axvspan(edges_s[first], edges_s[end], facecolor="white", edgecolor=LOST, hatch="////", lw=0, zorder=5)
         axes.set_xlim(0, edges_s[-1])
@@ -145,8 +151,8 @@ def draw(info: StreamInfo, state: PlotState, features: FeatureConfig, summary: S
         axes.yaxis.label.set_color(_INK)
         for side in axes.spines.values():
             side.set_color(_GRID)
-    strip.xaxis.set_major_formatter(lambda seconds, _: f"{seconds:g} s" if edges_s[-1] < 60 else clock(seconds))
-    figure.align_ylabels((wave, mel, chart, strip))
+    rows[-1].xaxis.set_major_formatter(lambda seconds, _: f"{seconds:g} s" if edges_s[-1] < 60 else clock(seconds))
+    figure.align_ylabels(rows)
     return figure
 
 
@@ -183,6 +189,21 @@ def _strip(axes: Axes, state: PlotState, edges_s: NDArray[np.float64], colour: d
                 axes.text((start_s + end_s) / 2, 0.5, printable(label), ha="center", va="center", fontsize=8, color=ink)
             )
     axes.set(ylim=(0, 1), yticks=[], ylabel="emotion")
+
+
+def _words(axes: Axes, words: list[Word], rate: int, seconds: float) -> None:
+    """Each word where it begins, on the first line with room; where there is none, a tick."""
+    ends_s = [0.0] * _WORD_LINES
+    for word in words:
+        start_s, text = word.start / rate, printable(word.text)
+        line = next((line for line, end_s in enumerate(ends_s) if end_s <= start_s), None)
+        axes.plot([start_s] * 2, [0.0, 1.0] if line is None else [0.0, 1.0 - line / _WORD_LINES], color=_GRID, lw=0.8)
+        if line is None:
+            continue
+        y = 1.0 - (line + 0.5) / _WORD_LINES
+        _text(axes.text(start_s, y, f" {text}", va="center", fontsize=8, color=_INK, clip_on=True))
+        ends_s[line] = start_s + _LETTER * (len(text) + 2) * seconds
+    axes.set(ylim=(0, 1), yticks=[], ylabel="words")
 
 
 def _hertz(axes: Axes, features: FeatureConfig) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_ser.events import SILENCE, UNCERTAIN, Decision, Event, Gap, Prediction
+from stream_ser.events import SILENCE, UNCERTAIN, Decision, Event, Gap, Prediction, Transcript, Word
 
 #: More than a picture has columns.
 BINS = 4096
+#: More than can be read in a picture: of a stream with more words none is drawn.
+MOST_WORDS = 200
 
 
 class PlotState:
@@ -28,11 +30,14 @@ class PlotState:
         samples: heard so far.
         span: samples of a bin.
         labels: the model's, then silence and uncertain.
+        words: of the lines that have ended; none where there are more than :data:`MOST_WORDS`.
     """
 
     def __init__(self, labels: tuple[str, ...], n_mels: int, hop_length: int, bins: int = BINS) -> None:
         self.labels = (*labels, SILENCE, UNCERTAIN)
         self.samples = 0
+        self.words: list[Word] = []
+        self._said = 0
         self.span = hop_length
         self._hop = hop_length
         self._columns = 0
@@ -75,6 +80,9 @@ class PlotState:
             self._spread(self._shown, one_hot, event.start, event.end)
         elif isinstance(event, Gap):
             self._spread(self._lost, 1.0, event.start, event.start + event.length)
+        elif isinstance(event, Transcript) and event.final:
+            self._said += len(event.words)
+            self.words = [*self.words, *event.words] if self._said <= MOST_WORDS else []
 
     @property
     def used(self) -> int:
