@@ -311,3 +311,33 @@ def test_mistakes_are_one_line(call, tmp_path, arguments, said):
 def test_help_is_its_own(call):
     assert "--ctc-weight" in call("train", "multitask", "--help")[1]
     assert "multitask" in call("train", "--help")[1]
+
+
+def test_nothing_is_spelt_before_enough_was_heard():
+    """Sound begins in frame 40 of 120; the text needs 3 of the 30 steps."""
+    sound = np.full((64, 120), -11.0, np.float16)
+    sound[:, 40:] = 2.0
+    items = (data.Item(None, "x", 0, "AA"), data.Item(None, "x", 0, "B" * 14), data.Item(None, "x", 0, ""))
+    constants = np.zeros(64, np.float32), np.ones(64, np.float32)
+    heard = data.Heard(items, ([sound] * 3,))
+    quiet = {}
+    for hear_first in (0, 20):
+        made = data.Batches(heard, recipe.MultitaskRun().features, *constants, ENGLISH, 4, 8, hear_first)
+        (batch,) = made.ordered()
+        quiet[hear_first] = batch.quiet[batch.places.argsort()].tolist()
+    # A text of 14 equal letters needs 27 steps, so only 3 are left; without a text there is nothing to wait for.
+    assert quiet == {0: [0, 0, 0], 20: [15, 3, 0]}
+
+
+def test_the_quiet_beginning_is_blank_in_every_path(both, tmp_path):
+    """Against the loss of the clip without its beginning, and of the blank alone there."""
+    run = MultitaskTrainer(config(), both, tmp_path, CPU)
+    log_probs = torch.randn(1, 12, len(ENGLISH), dtype=torch.float64).log_softmax(-1)
+    lengths = torch.tensor([3])
+    batch = data.Batch(
+        torch.zeros(1), torch.tensor([12]), torch.tensor([0]), torch.tensor([1, 2, 2]), lengths, torch.tensor([5]), None
+    )
+    loss = run._ctc(log_probs, batch, torch.tensor([0]))
+    rest = torch.nn.functional.ctc_loss(log_probs[0, 5:, None], batch.targets[None], (7,), (3,))
+    wanted = rest - log_probs[0, :5, 0].sum() / 3
+    assert float(loss) == pytest.approx(float(wanted), rel=1e-9)

@@ -30,6 +30,8 @@ Spectrogram = NDArray[np.float16]
 _POOL = 12
 #: Of a clip. A batch of longer ones has fewer, so that it holds as many frames at most.
 _USUAL_FRAMES = 500
+#: Shorter sounds are no beginning of speech.
+_SOUND_FRAMES = 5
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,14 @@ def _augmented(
     return log_mel(changed, features).astype(np.float16)
 
 
+def onset(log_mels: Spectrogram) -> int:
+    """First frame of sound: of :data:`_SOUND_FRAMES` in a row that are above the middle, in dB, of quiet and loud."""
+    level = np.log(np.exp(log_mels.astype(np.float64)).sum(axis=0))
+    above = level > np.percentile(level, (10, 95)).mean()
+    runs = np.convolve(above, np.ones(min(_SOUND_FRAMES, above.size)), "valid") >= min(_SOUND_FRAMES, above.size)
+    return int(runs.argmax())
+
+
 class Batch(NamedTuple):
     """Clips of about one length.
 
@@ -209,6 +219,7 @@ class Batch(NamedTuple):
         emotions: ``(batch,)``; :data:`NO_EMOTION` where unknown.
         targets: classes of the characters, one clip after the other.
         target_lengths: ``(batch,)``; 0 where the text is unknown or too long for the clip.
+        quiet: steps at a clip's beginning that spell nothing, ``(batch,)``.
         places: of the items, ``(batch,)``.
     """
 
@@ -217,6 +228,7 @@ class Batch(NamedTuple):
     emotions: Tensor
     targets: Tensor
     target_lengths: Tensor
+    quiet: Tensor
     places: NDArray[np.int64]
 
 
@@ -231,6 +243,7 @@ class Batches:
         vocabulary: that texts are spelt with.
         stride: frames of a step.
         size: clips a batch.
+        hear_first: frames of sound that are heard before anything is spelt.
 
     Raises:
         TrainError: there are no items.
@@ -245,6 +258,7 @@ class Batches:
         vocabulary: Vocabulary,
         stride: int,
         size: int,
+        hear_first: int = 0,
     ) -> None:
         if not heard.items:
             raise TrainError("there are no clips to make batches of")
@@ -254,6 +268,8 @@ class Batches:
         self._texts = [() if item.held_out else vocabulary.encode(item.text) for item in heard.items]
         self._stride = stride
         self._size = size
+        self._hear_first = hear_first
+        self._onsets: dict[tuple[int, int], int] = {}
 
     def ordered(self) -> Iterator[Batch]:
         """Every item once as it is, shortest first: what is padded costs no result."""
@@ -316,14 +332,28 @@ class Batches:
         # Twice a letter needs a step between: such a text cannot be said so fast, and would only give an infinite loss.
         needed = [len(text) + sum(a == b for a, b in itertools.pairwise(text)) for text in texts]
         texts = [text if least <= n else () for text, least, n in zip(texts, needed, steps, strict=True)]
+        quiet = [
+            max(0, min(self._quiet(item, copy), n - least)) if text else 0
+            for item, copy, text, least, n in zip(chosen.tolist(), copies.tolist(), texts, needed, steps, strict=True)
+        ]
         return Batch(
             features,
             torch.tensor(steps),
             torch.tensor([self.heard.items[item].emotion for item in chosen]),
             torch.tensor([token for text in texts for token in text], dtype=torch.long),
             torch.tensor([len(text) for text in texts]),
+            torch.tensor(quiet),
             np.asarray(chosen, np.int64),
         )
+
+    def _quiet(self, item: int, copy: int) -> int:
+        """Steps of a copy before anything may be spelt."""
+        if not self._hear_first:
+            return 0
+        place = item, copy
+        if place not in self._onsets:
+            self._onsets[place] = onset(self.heard.copies[copy][item])
+        return (self._onsets[place] + self._hear_first) // self._stride
 
     def _amplified(self, log_mels: Tensor, gain_db: float) -> Tensor:
         """What the spectrogram of a louder or softer wave would be: the floor stays where it is."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from stream_ser.ctc.vocabulary import BLANK
 from stream_ser.errors import TrainError
 from stream_ser.models.multitask import Multitask
 from stream_ser.train.checkpoint import with_weights
@@ -89,6 +90,12 @@ class MultitaskTrainer(SpokenTrainer[MultitaskRun, Multitask, Epoch]):
                 "model.num_classes alone"
             )
 
+    def how(self) -> tuple[Any, ...]:
+        """Arguments of the batches behind the clips: here also what is heard before anything is spelt."""
+        features = self.config.features
+        heard_first = self.config.train.hear_first_s * features.sample_rate / features.hop_length
+        return *super().how(), round(heard_first)
+
     def make_network(self) -> Multitask:
         """An untrained network, on the CPU."""
         return Multitask(self.config.model)
@@ -140,16 +147,30 @@ class MultitaskTrainer(SpokenTrainer[MultitaskRun, Multitask, Epoch]):
                 )
         spelt = torch.nonzero(batch.target_lengths)[:, 0]
         if len(spelt) and train.ctc_weight:
-            # Targets lie one behind the other; clips without a text have none among them.
-            ctc = ctc_loss(
-                log_probs[spelt.to(self.device)].transpose(0, 1),
-                batch.targets.to(self.device),
-                batch.steps[spelt],
-                batch.target_lengths[spelt],
-            )
+            ctc = self._ctc(log_probs[spelt.to(self.device)], batch, spelt)
         shares = len(known) / rows, len(spelt) / rows
         total = train.emotion_weight * shares[0] * emotion + train.ctc_weight * shares[1] * ctc
         return Losses(total, emotion, ctc)
+
+    def _ctc(self, log_probs: Tensor, batch: Batch, rows: Tensor) -> Tensor:
+        """CTC loss of clips with a text, a character, over the paths that are blank in the quiet beginning.
+
+        Args:
+            log_probs: ``(clips, steps, vocabulary)``.
+            batch: that they are of.
+            rows: of them in the batch.
+        """
+        steps = torch.arange(log_probs.shape[1])
+        quiet = (steps < batch.quiet[rows, None]).to(self.device)
+        characters = torch.arange(log_probs.shape[2], device=self.device) != BLANK
+        return ctc_loss(
+            log_probs.masked_fill(quiet[..., None] & characters, -torch.inf).transpose(0, 1),
+            # One behind the other; clips without a text have none among them.
+            batch.targets.to(self.device),
+            batch.steps[rows],
+            batch.target_lengths[rows],
+            BLANK,
+        )
 
     def evaluate(self, batches: Batches) -> Outputs:
         """What the averaged network says of items."""

@@ -99,16 +99,19 @@ class LoopConfig(SpokenLoop):
         ctc_weight: of the CTC loss, a character, beside the emotion's cross-entropy. 0 trains on emotion alone.
         emotion_weight: of the cross-entropy. 0 trains on transcripts alone.
         early: share of the cross-entropy that is taken somewhere after the first second instead of at the clip's end.
+        hear_first_s: of a clip's sound, before which no character is learnt. Where most sentences begin alike, a causal
+            network otherwise learns to guess the first letter at the first sound, and cannot take it back.
     """
 
     ctc_weight: float = 1.0
     emotion_weight: float = 1.0
     early: float = 0.3
+    hear_first_s: float = 0.2
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_shares("early")
-        self._check_not_negative("ctc_weight", "emotion_weight")
+        self._check_not_negative("ctc_weight", "emotion_weight", "hear_first_s")
         if self.ctc_weight == self.emotion_weight == 0.0:
             raise ValueError("ctc_weight and emotion_weight are both 0: nothing would be learnt")
 

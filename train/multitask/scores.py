@@ -23,7 +23,7 @@ from stream_ser.train.ctc import (
 )
 from stream_ser.train.metrics import Floats, Scores, fit_temperature_windows, score, softmax
 
-from .data import NO_EMOTION, Batches, Item, Spectrogram
+from .data import NO_EMOTION, Batches, Item, Spectrogram, onset
 
 #: Of the language model, in words.
 LM_ORDER = 3
@@ -31,8 +31,6 @@ LM_ORDER = 3
 LM_GRID = tuple((weight, bonus) for weight in (0.4, 0.8, 1.2) for bonus in (0.0, 1.5, 3.0))
 #: Clips of the validation part on which they are tried.
 _TUNED_ON = 40
-#: Shorter sounds are no beginning of speech.
-_SOUND_FRAMES = 5
 
 
 @dataclass(frozen=True)
@@ -62,13 +60,8 @@ class Outputs:
         return score(softmax(logits), truth), temperature
 
     def spoken(self) -> dict[str, list[int]]:
-        """Items with a transcript by corpus; those of held-out sentences under a name of their own."""
-        groups: dict[str, list[int]] = {}
-        for index, item in enumerate(self.items):
-            if item.text:
-                name = f"{item.corpus}, held-out sentences" if item.held_out else item.corpus
-                groups.setdefault(name, []).append(index)
-        return groups
+        """Items with a transcript; see :func:`spoken`."""
+        return spoken(self.items)
 
     def texts(self, vocabulary: Vocabulary, scorer: Scorer | None = None, chosen: Iterable[int] = ()) -> list[str]:
         """Decoded texts of the ``chosen`` items: greedily, or by beam search with a ``scorer``."""
@@ -90,6 +83,16 @@ class Outputs:
         }
 
 
+def spoken(items: Sequence[Item]) -> dict[str, list[int]]:
+    """Places of items with a transcript by corpus; those of held-out sentences under a name of their own."""
+    groups: dict[str, list[int]] = {}
+    for index, item in enumerate(items):
+        if item.text:
+            name = f"{item.corpus}, held-out sentences" if item.held_out else item.corpus
+            groups.setdefault(name, []).append(index)
+    return groups
+
+
 @torch.no_grad()
 def outputs(network: Multitask, batches: Batches, device: torch.device) -> Outputs:
     """What ``network`` says of all items, in float32."""
@@ -103,14 +106,6 @@ def outputs(network: Multitask, batches: Batches, device: torch.device) -> Outpu
             spelt.append(log_probs[row, :steps].cpu().numpy())
             sounds.append(batches.heard.copies[0][index])
     return Outputs(tuple(items), np.stack(logits), tuple(spelt), tuple(sounds))
-
-
-def onset(log_mels: Spectrogram) -> int:
-    """First frame of sound: of :data:`_SOUND_FRAMES` in a row that are above the middle, in dB, of quiet and loud."""
-    level = np.log(np.exp(log_mels.astype(np.float64)).sum(axis=0))
-    above = level > np.percentile(level, (10, 95)).mean()
-    runs = np.convolve(above, np.ones(min(_SOUND_FRAMES, above.size)), "valid") >= min(_SOUND_FRAMES, above.size)
-    return int(runs.argmax())
 
 
 def delay_frames(found: Outputs, stride: int) -> int:
