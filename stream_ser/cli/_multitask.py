@@ -142,7 +142,7 @@ def print_results(results: dict[str, Any]) -> None:
     found = rows(results)
     if not found:
         return
-    names = ("part", "corpus", "words", "WER %", "CER %", "WER+LM %", "CER+LM %")
+    names = ("part", "corpus", "words", "WER %", "CER %", "WER+LM %", "CER+LM %")[: max(map(len, found))]
     width = max(len(row[1]) for row in found)
     for row in (names, *found):
         click.echo(f"{row[0]:10} {row[1]:{width}} " + " ".join(f"{value:>8}" for value in row[2:]))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TrainCommand(click.Command):
-    """``stream-ser train NETWORK``; ``separator`` and ``multitask`` are trained by options of their own."""
+    """``stream-ser train NETWORK``; ``separator``, ``multitask`` and ``transcriber`` have options of their own."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -26,6 +26,10 @@ class TrainCommand(click.Command):
             from stream_ser.cli._multitask import multitask
 
             return multitask.make_context(f"{info_name} multitask", args[1:], parent, **extra)
+        if args[:1] == ["transcriber"]:
+            from stream_ser.cli._transcriber import transcriber
+
+            return transcriber.make_context(f"{info_name} transcriber", args[1:], parent, **extra)
         if args[:1] == ["separator"]:
             from stream_ser.cli._separator import separator
 
@@ -107,8 +111,8 @@ def train(
       stream-ser train septr --data folder=voices --split random --init runs/first --out runs/mine
       torchrun --nproc-per-node 2 -m stream_ser train septr --data crema-d=/data/crema-d --out runs/two
 
-    Networks that separate mixtures, and the one that also spells, have options of their own: see 'stream-ser train
-    separator --help' and 'stream-ser train multitask --help'.
+    Networks that separate mixtures, the one that also spells, and the one that writes down what is said have options of
+    their own: see 'stream-ser train separator --help', and the same of multitask and transcriber.
     """  # noqa: D301 - click wants the backspace itself
     from dataclasses import replace
 

@@ -1,0 +1,39 @@
+"""What decides a training of the transcriber: frozen configuration that goes to JSON and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from stream_ser.models.transcriber import TranscriberConfig
+from stream_ser.train.multitask.recipe import SpokenLoop, SpokenRun
+
+
+@dataclass(frozen=True)
+class LoopConfig(SpokenLoop):
+    """How to train the transcriber.
+
+    Attributes:
+        ctc_weight: share of the encoder's CTC loss, a character, in what is minimised; the rest is the decoder's
+            cross-entropy, a character. 0 leaves the decoder to itself.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    epochs: int = 40
+    lr: float = 1e-3
+    warmup_epochs: float = 3.0
+    label_smoothing: float = 0.1
+    ctc_weight: float = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_shares("ctc_weight")
+
+
+@dataclass(frozen=True)
+class TranscriberRun(SpokenRun):
+    """A run of the transcriber."""
+
+    model: TranscriberConfig = field(default_factory=TranscriberConfig)
+    train: LoopConfig = field(default_factory=LoopConfig)
