@@ -93,16 +93,6 @@ def spoken(items: Sequence[Item]) -> dict[str, list[int]]:
     return groups
 
 
-def spoken(items: Sequence[Item]) -> dict[str, list[int]]:
-    """Places of items with a transcript by corpus; those of held-out sentences under a name of their own."""
-    groups: dict[str, list[int]] = {}
-    for index, item in enumerate(items):
-        if item.text:
-            name = f"{item.corpus}, held-out sentences" if item.held_out else item.corpus
-            groups.setdefault(name, []).append(index)
-    return groups
-
-
 @torch.no_grad()
 def outputs(network: Multitask, batches: Batches, device: torch.device) -> Outputs:
     """What ``network`` says of all items, in float32."""
