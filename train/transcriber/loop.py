@@ -95,7 +95,7 @@ def with_texts(material: Material, max_tokens: int, vocabulary: Vocabulary = ENG
     return replace(material, train=train, validation=validation, test=test)
 
 
-class TranscriberTrainer(SpokenTrainer[TranscriberRun, Transcriber, Epoch]):
+class TranscriberTrainer(SpokenTrainer[TranscriberRun, Transcriber, Epoch]):  # type: ignore[misc]
     """One run; see :class:`stream_ser.train.multitask.trainer.SpokenTrainer`."""
 
     FORMAT, CHECKPOINT, KIND = FORMAT, CHECKPOINT, "transcriber"
@@ -191,7 +191,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         TrainError: missing, unreadable, or not a transcriber's.
     """
-    return TranscriberTrainer.read(path)
+    state: dict[str, Any] = TranscriberTrainer.read(path)
+    return state
 
 
 def trained_network(state: dict[str, Any]) -> Transcriber:

@@ -9,7 +9,7 @@ from stream_ser.train.multitask.recipe import SpokenLoop, SpokenRun
 
 
 @dataclass(frozen=True)
-class LoopConfig(SpokenLoop):
+class LoopConfig(SpokenLoop):  # type: ignore[misc]  # mypy knows no stream_ser.train; see pyproject.toml
     """How to train the transcriber.
 
     Attributes:
@@ -32,7 +32,7 @@ class LoopConfig(SpokenLoop):
 
 
 @dataclass(frozen=True)
-class TranscriberRun(SpokenRun):
+class TranscriberRun(SpokenRun):  # type: ignore[misc]
     """A run of the transcriber."""
 
     model: TranscriberConfig = field(default_factory=TranscriberConfig)
