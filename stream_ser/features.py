@@ -11,14 +11,16 @@ mel_scale="htk")`` followed by ``log(x + log_floor)``.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from stream_ser.config import FeatureConfig
 
-#: Frames that are transformed at once: bounds the memory of an hour-long file.
-FRAMES_AT_ONCE = 256
+#: Frames that are transformed at once: their buffers, one set a stream, stay in a core's second cache.
+FRAMES_AT_ONCE = 32
 
 
 def hz_to_mel(hz: NDArray[np.float64] | float) -> NDArray[np.float64]:
@@ -60,8 +62,20 @@ def hann_window(size: int) -> NDArray[np.float32]:
     return (0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(size) / size)).astype(np.float32)
 
 
+@lru_cache(maxsize=8)
+def _tables(config: FeatureConfig) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What all streams share: a window for each of the frames at once, times ``n_fft``, and the filters."""
+    # One row a frame, as numpy broadcasts a single row through a buffer that it allocates.
+    window = np.tile(config.n_fft * hann_window(config.n_fft), (FRAMES_AT_ONCE, 1))
+    filters = mel_filterbank(config)
+    window.flags.writeable = filters.flags.writeable = False
+    return window, filters
+
+
 class LogMel:
-    """From frames of samples to log-mel columns. Stateless: framing is the framer's work.
+    """From frames of samples to log-mel columns, in buffers that are allocated once.
+
+    It remembers nothing from one call to the next: framing is the framer's work. One instance serves one thread.
 
     Example:
         >>> import numpy as np
@@ -71,33 +85,50 @@ class LogMel:
 
     def __init__(self, config: FeatureConfig) -> None:
         self.config = config
-        self._window = hann_window(config.n_fft)
-        self._filters = mel_filterbank(config)
+        self._window, self._filters = _tables(config)
         self._floor = np.float32(config.log_floor)
+        bins = config.n_fft // 2 + 1
+        self._frames = np.empty((FRAMES_AT_ONCE, config.n_fft), dtype=np.float32)
+        self._spectrum = np.empty((FRAMES_AT_ONCE, bins), dtype=np.complex64)
+        self._power = np.empty((FRAMES_AT_ONCE, 1, bins), dtype=np.float32)
+        self._mel = np.empty((FRAMES_AT_ONCE, 1, config.n_mels), dtype=np.float32)
 
     @property
     def silence(self) -> float:
         """The value of every band for digital silence."""
         return float(np.log(self._floor))
 
-    def __call__(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(self, frames: NDArray[np.float32], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Transform frames.
 
         Args:
             frames: ``(frames, n_fft)`` float32.
+            out: where the result goes, ``(frames, n_mels)`` float32; nothing is allocated then.
 
         Returns:
             ``(frames, n_mels)`` float32. Row ``i`` depends on ``frames[i]`` alone, to the last bit.
         """
-        spectrum = np.fft.rfft(frames * self._window, axis=-1)
-        power = np.square(spectrum.real)
-        power += np.square(spectrum.imag)
+        if out is None:
+            out = np.empty((len(frames), self.config.n_mels), dtype=np.float32)
+        for first in range(0, len(frames), FRAMES_AT_ONCE):
+            self._transform(frames[first : first + FRAMES_AT_ONCE], out[first : first + FRAMES_AT_ONCE])
+        return out
+
+    def _transform(self, frames: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+        count = len(frames)
+        spectrum, power, mel = self._spectrum[:count], self._power[:count], self._mel[:count]
+        windowed = np.multiply(frames, self._window[:count], out=self._frames[:count])
+        # With its default norm numpy transforms float32 as float64, in buffers that it allocates. This one divides by
+        # n_fft, which the window has made up for.
+        np.fft.rfft(windowed, axis=-1, norm="forward", out=spectrum)
+        np.square(spectrum.real, out=power[:, 0])
+        # The frames are not needed any more: their place takes the other squares.
+        power[:, 0] += np.square(spectrum.imag, out=windowed[:, : spectrum.shape[1]])
         # A stack of one-row products: BLAS gets the same shape for every frame, however many there are. One
         # (frames, bins) @ (bins, mel) product rounds differently for different numbers of frames.
-        mel: NDArray[np.float32] = np.matmul(power[:, None, :].astype(np.float32, copy=False), self._filters)[:, 0, :]
+        np.matmul(power, self._filters, out=mel)
         mel += self._floor
-        np.log(mel, out=mel)
-        return mel
+        np.log(mel[:, 0], out=out)
 
 
 def log_mel(samples: NDArray[np.float32], config: FeatureConfig | None = None) -> NDArray[np.float32]:
@@ -121,9 +152,4 @@ def log_mel(samples: NDArray[np.float32], config: FeatureConfig | None = None) -
     if samples.size < config.n_fft:
         return np.empty((config.n_mels, 0), dtype=np.float32)
     frames = sliding_window_view(samples, config.n_fft)[:: config.hop_length]
-    stage = LogMel(config)
-    out: NDArray[np.float32] = np.empty((len(frames), config.n_mels), dtype=np.float32)
-    for first in range(0, len(frames), FRAMES_AT_ONCE):
-        out[first : first + FRAMES_AT_ONCE] = stage(frames[first : first + FRAMES_AT_ONCE])
-    columns: NDArray[np.float32] = out.T
-    return columns
+    return LogMel(config)(frames).T

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from stream_ser.config import WindowConfig
@@ -52,6 +51,21 @@ class RingBuffer:
         """View of the newest ``count`` items, oldest first; valid until the next write."""
         end = self._position + self._capacity
         return self._buffer[end - count : end]
+
+    def windows(self, count: int, size: int, hop: int, unused: int) -> Array:
+        """Read-only view ``(count, size, *item_shape)`` of windows ``hop`` apart; valid until the next write.
+
+        The last window ends ``unused`` items before the newest.
+        """
+        buffer = self._buffer
+        first = self._position + self._capacity - unused - (count - 1) * hop - size
+        step = buffer.strides[0]
+        # Not numpy's sliding_window_view: it takes longer than the transform of what it shows.
+        view: Array = np.ndarray(
+            (count, size, *buffer.shape[1:]), np.float32, buffer, first * step, (hop * step, *buffer.strides)
+        )
+        view.flags.writeable = False
+        return view
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +116,7 @@ class Framer:
             raise ValueError("size, hop, first and at_once must be at least 1")
         self.size = size
         self.hop = hop
+        self.at_once = at_once
         self._first = first
         self._span = (at_once - 1) * hop
         self._ring = RingBuffer(size + self._span, item_shape, fill)
@@ -132,10 +147,8 @@ class Framer:
             end = self._next_end
             last = end + (count - 1) * self.hop
             unused = self.total - last
-            span = self._ring.latest(self.size + (count - 1) * self.hop + unused)
-            windows = sliding_window_view(span[: len(span) - unused or None], self.size, axis=0)[:: self.hop]
             self._next_end, self.last_end = last + self.hop, last
-            yield Windows(end, np.moveaxis(windows, -1, 1))
+            yield Windows(end, self._ring.windows(count, self.size, self.hop, unused))
 
     def flush(self, again: bool = False) -> Windows | None:
         """The window that ends with the stream, unless that is empty or, but for ``again``, was given out already."""

@@ -49,11 +49,14 @@ class Normalizer:
     def __init__(self, features: FeatureConfig, mean: Sequence[float], std: Sequence[float], frames: int) -> None:
         self._kind = features.normalization
         self._floor = np.float32(features.log_floor)
-        self._mean = np.asarray(mean, dtype=np.float32)[:, None]
-        self._scale = np.float32(1.0) / np.asarray(std, dtype=np.float32)[:, None]
+        # As wide as a window, as numpy broadcasts a single column through buffers that it allocates.
+        self._mean = np.repeat(np.asarray(mean, dtype=np.float32)[:, None], frames, axis=1)
+        self._scale = np.repeat(np.float32(1.0) / np.asarray(std, dtype=np.float32)[:, None], frames, axis=1)
         self._power = np.empty((frames, features.n_mels), dtype=np.float32)
-        self._energy = np.zeros(frames + 1)
         self._level_frames = min(LEVEL_FRAMES, frames)
+        self._energy = np.zeros(frames + 1)
+        self._summed = np.empty(frames, dtype=np.float32)
+        self._spans = np.empty(frames + 1 - self._level_frames)
 
     def __call__(self, window: NDArray[np.float32], out: NDArray[np.float32]) -> None:
         """Normalise one window.
@@ -67,10 +70,11 @@ class Normalizer:
         if self._kind == "sample":
             np.copyto(out, window.T)
             out -= out.mean()
-            deviation = float(np.sqrt(np.square(out, out=self._power.T).mean()))
+            deviation = float(np.sqrt(np.square(out, out=self._power.reshape(out.shape)).mean()))
             out /= np.float32(max(deviation, SAMPLE_STD_MIN))
-            window = out.T
-        np.subtract(window.T, self._mean, out=out)
+        else:
+            np.copyto(out, window.T)
+        np.subtract(out, self._mean, out=out)
         np.multiply(out, self._scale, out=out)
 
     def _levelled(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -79,8 +83,8 @@ class Normalizer:
         np.exp(window, out=power)
         power -= self._floor
         np.maximum(power, np.float32(0.0), out=power)
-        np.cumsum(power.sum(axis=1), out=energy[1:])
-        level = float((energy[frames:] - energy[:-frames]).max()) / frames
+        np.cumsum(np.sum(power, axis=1, out=self._summed), out=energy[1:])
+        level = float(np.subtract(energy[frames:], energy[:-frames], out=self._spans).max()) / frames
         power *= np.float32(LEVEL_TARGET / max(level, LEVEL_TARGET / LEVEL_MAX_GAIN))
         power += self._floor
         return np.log(power, out=power)

@@ -92,6 +92,7 @@ class Recognizer:
         except ValueError as error:
             raise ModelError(f"{engine.path}: {error}; export the model again") from None
         self._frames = Framer(features.n_fft, features.hop_length)
+        self._newest = np.empty((self._frames.at_once, features.n_mels + _EXTRA), dtype=np.float32)
         self._nothing = np.full(features.n_mels + _EXTRA, self._log_mel.silence, dtype=np.float32)
         self._nothing[-_EXTRA:] = 0.0
         respell = Respeller(self.card, language_model) if language_model else None
@@ -263,9 +264,10 @@ class Recognizer:
         seen = 0
         for frames in self._frames.push(samples):
             values = frames.values
-            columns = np.empty((len(values), self.card.features.n_mels + _EXTRA), dtype=np.float32)
-            columns[:, :-_EXTRA] = self._log_mel(values)
-            columns[:, _POWER] = np.einsum("ij,ij->i", values, values) / np.float32(values.shape[1])
+            columns = self._newest[: len(values)]
+            self._log_mel(values, out=columns[:, :-_EXTRA])
+            power = np.einsum("ij,ij->i", values, values, out=columns[:, _POWER])
+            power /= np.float32(values.shape[1])
             # The newest chunk that lies within a frame or before it, however far ahead of it the block reaches.
             ends = frames.end + self._frames.hop * np.arange(len(values))
             newest = np.searchsorted(chunk_ends, ends, side="right") - 1
