@@ -32,6 +32,8 @@ _POOL = 12
 _USUAL_FRAMES = 500
 #: Shorter sounds are no beginning of speech.
 _SOUND_FRAMES = 5
+#: Of the way from quiet to loud: a first word that is said softly is not to be missed.
+_FAINT = 0.25
 
 
 @dataclass(frozen=True)
@@ -202,10 +204,11 @@ def _augmented(
     return log_mel(changed, features).astype(np.float16)
 
 
-def onset(log_mels: Spectrogram) -> int:
-    """First frame of sound: of :data:`_SOUND_FRAMES` in a row that are above the middle, in dB, of quiet and loud."""
+def onset(log_mels: Spectrogram, share: float = 0.5) -> int:
+    """First frame of sound: of :data:`_SOUND_FRAMES` in a row above ``share`` of the way, in dB, from quiet to loud."""
     level = np.log(np.exp(log_mels.astype(np.float64)).sum(axis=0))
-    above = level > np.percentile(level, (10, 95)).mean()
+    quiet, loud = np.percentile(level, (10, 95))
+    above = level > quiet + share * (loud - quiet)
     runs = np.convolve(above, np.ones(min(_SOUND_FRAMES, above.size)), "valid") >= min(_SOUND_FRAMES, above.size)
     return int(runs.argmax())
 
@@ -352,7 +355,7 @@ class Batches:
             return 0
         place = item, copy
         if place not in self._onsets:
-            self._onsets[place] = onset(self.heard.copies[copy][item])
+            self._onsets[place] = onset(self.heard.copies[copy][item], _FAINT)
         return (self._onsets[place] + self._hear_first) // self._stride
 
     def _amplified(self, log_mels: Tensor, gain_db: float) -> Tensor:
