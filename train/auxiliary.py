@@ -18,6 +18,10 @@ from torch.nn import functional as F
 from stream_ser.models.base import WindowNetwork
 
 from .corpora import Clip
+from .moments import EarlyToo
+
+#: Gives embeddings, and has the layer that classifies them.
+Embedder = WindowNetwork | EarlyToo
 
 
 def sentences_of(clips: Sequence[Clip]) -> tuple[str, ...]:
@@ -61,12 +65,15 @@ class WithSentences(nn.Module):
         count: number of sentences.
     """
 
-    def __init__(self, network: WindowNetwork, count: int) -> None:
+    def __init__(self, network: Embedder, count: int) -> None:
         super().__init__()
         self.network = network
         self.sentences = nn.Linear(network.head.in_features, count)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(batch, mel, time)`` to the logits of the classes and of the sentences ``(batch, classes + sentences)``."""
+        """``(batch, mel, time)`` to the logits of the classes and of the sentences ``(batch, classes + sentences)``.
+
+        Of a network that gives several embeddings a window, ``(batch, moments, classes + sentences)``.
+        """
         embedding = self.network.embed(x)
         return torch.cat((self.network.head(embedding), self.sentences(embedding)), dim=-1)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
@@ -23,15 +22,17 @@ from stream_ser.version import __version__
 
 from . import record
 from .augment import mixup, spec_augment
-from .auxiliary import WithSentences, sentence_loss, sentence_targets, sentences_of
+from .auxiliary import Embedder, WithSentences, sentence_targets, sentences_of
 from .checkpoint import BEST, CHECKPOINT, current_commit, read_checkpoint, write_atomically
 from .complexity import complexity
 from .corpora import Corpus
 from .dataset import TorchLogMel, TrainingWindows, band_statistics, read_waves
-from .distill import Teachers, distillation_loss
+from .distill import Teachers
 from .distributed import World
 from .finetune import TakenOver, take_over
+from .moments import EarlyToo
 from .normalize import Normalized
+from .objective import Objective
 from .optim import HEAD, Schedule, autocast, check_precision, ema_with_warmup, make_optimizer, make_scaler
 from .recipe import RunConfig
 from .record import Epoch as Epoch
@@ -115,7 +116,8 @@ class Trainer:
         else:
             self.mean, self.std = (np.asarray(self.start[name], np.float32) for name in ("mean", "std"))
         weights, drawn = balance(self.split.train, self.labels, config.train)
-        self.class_weights = None if weights is None else torch.from_numpy(weights).to(self.device)
+        class_weights = None if weights is None else torch.from_numpy(weights).to(self.device)
+        self.loss = Objective(config.train, len(self.labels), class_weights)
         targets = training_targets(self.split.train, self.labels, config.train.votes)
         self.sentences = sentences_of(self.split.train) if config.train.sentences else ()
         if self.sentences:
@@ -132,6 +134,7 @@ class Trainer:
         )
         torch.manual_seed(config.train.seed)
         network = registry.build(config.network, config.model)
+        network.set_normalization(torch.from_numpy(self.mean), torch.from_numpy(self.std), config.features.log_floor)
         if self.start is not None:
             self.taken_over = take_over(network, self.start, self.labels)
         network = self.world.synchronize_batch_norm(network, self.device)
@@ -141,9 +144,10 @@ class Trainer:
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.features = TorchLogMel(config.features).to(self.device)
         self.optimizer = make_optimizer(self.model.network, config.train)
-        learner: nn.Module = self.model.network
+        asked: Embedder = EarlyToo(network, config.features) if config.train.early else network
+        learner: nn.Module = asked
         if self.sentences:
-            learner = WithSentences(network, len(self.sentences)).to(self.device)
+            learner = WithSentences(asked, len(self.sentences)).to(self.device)
             head = list(learner.sentences.parameters())
             self.optimizer.add_param_group({"params": head, "weight_decay": 0.0, "lr_scale": 1.0})
             self.auxiliary = learner.sentences
@@ -248,7 +252,7 @@ class Trainer:
                 with autocast(config.precision, self.device):
                     logits = self.parallel(x[part::parts])
                 rows = None if taught is None else taught[part::parts]
-                loss = self._loss(logits.float(), targets[part::parts], rows) / parts
+                loss = self.loss(logits.float(), targets[part::parts], rows) / parts
                 self.scaler.scale(loss).backward()
             total += loss.detach()
         value = float(self.world.mean(total))
@@ -261,14 +265,6 @@ class Trainer:
         self.scaler.update()
         self.average.update_parameters(self.model)
         return value
-
-    def _loss(self, logits: torch.Tensor, targets: torch.Tensor, taught: torch.Tensor | None) -> torch.Tensor:
-        config, classes = self.config.train, len(self.labels)
-        (logits, spoken), (targets, texts) = ((x[:, :classes], x[:, classes:]) for x in (logits, targets))
-        loss = F.cross_entropy(logits, targets, weight=self.class_weights, label_smoothing=config.label_smoothing)
-        if taught is not None:
-            loss = torch.lerp(loss, distillation_loss(logits, taught, config.distill_temperature), config.distill)
-        return loss + config.sentences * sentence_loss(spoken, texts) if self.sentences else loss
 
     @torch.no_grad()
     def _evaluate(self, part: Part) -> Predictions:

@@ -17,6 +17,7 @@ from stream_ser.models.ast import ASTConfig
 from stream_ser.models.base import NetworkConfig
 from stream_ser.models.lenet import LeNet1dConfig, LeNet2dConfig
 from stream_ser.models.septr import SepTrConfig
+from stream_ser.models.streaming_septr import StreamingSepTrConfig
 from stream_ser.models.vgg import VGG1dConfig, VGG2dConfig
 from stream_ser.models.vit import ViTConfig
 
@@ -47,6 +48,16 @@ def default() -> RunConfig:
         final_norm=True,
     )
     return RunConfig(model, TrainConfig(epochs=45), features=features, window=window)
+
+
+def streaming() -> RunConfig:
+    """The bundled model's recipe for a network that hears each frame once, and answers after each column of 160 ms.
+
+    A window is a stream that has just begun. Its level is the network's own affair, for what comes is not known yet.
+    """
+    window = WindowConfig(frames=304, hop=16, minimum=96)
+    model = StreamingSepTrConfig(n_frames=window.frames, num_classes=6)
+    return RunConfig(model, TrainConfig(epochs=45, early=0.3), window=window, network="streaming-septr")
 
 
 def patches() -> RunConfig:
@@ -101,6 +112,7 @@ WIDE = (4096, 4096)
 #: over the mean vector.
 PRESETS: dict[str, dict[str, Callable[[], RunConfig]]] = {
     "septr": {"default": default, "patches": patches, "published": published},
+    "streaming-septr": {"default": streaming},
     "vit": {"default": control(default), "patches": control(patches)},
     "ast": {
         "default": of_model("ast", ASTConfig(), GENTLE),

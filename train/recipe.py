@@ -48,6 +48,8 @@ class TrainConfig:
         votes: share of the raters' votes in the target of a clip that has them; the rest is its label.
         sentences: weight of an auxiliary loss, by which the embedding must also tell which of the sentences that
             several training speakers say is spoken; it needs no network of its own, and texts are used where known.
+        early: share of the loss at a random earlier moment of each window, from which a network that answers at any
+            moment learns to answer soon; only for such a network.
         balance: between the classes: ``weights`` in the loss, ``sampling`` of the clips, or none.
         distill: share of the teachers in the loss, where there are teachers.
         distill_temperature: softens the teachers' and the network's probabilities for that.
@@ -73,6 +75,7 @@ class TrainConfig:
     label_smoothing: float = 0.05
     votes: float = 0.0
     sentences: float = 0.3
+    early: float = 0.0
     balance: Balance = "none"
     distill: float = 0.5
     distill_temperature: float = 2.0
@@ -98,7 +101,7 @@ class TrainConfig:
         for name in ("label_smoothing", "ema_decay"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise TrainError(f"{name} must be in [0, 1)")
-        for name in ("votes", "distill", "body_lr"):
+        for name in ("votes", "distill", "body_lr", "early"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise TrainError(f"{name} must be in [0, 1]")
         if not (0.0 < self.plateau_factor < 1.0 and 0.0 < self.distill_temperature < math.inf):

@@ -44,6 +44,15 @@ class WindowNetwork(nn.Module):
         """Add the last layer, on embeddings of ``width``."""
         self.head = nn.Linear(width, self.config.num_classes)
 
+    def set_normalization(self, mean: Tensor, std: Tensor, log_floor: float) -> None:
+        """Tell the network how its input is normalised, before it is trained.
+
+        Args:
+            mean: per band, ``(mel,)``.
+            std: per band, ``(mel,)``.
+            log_floor: power that was added before the logarithm.
+        """
+
     def embed(self, x: Tensor) -> Tensor:
         """``(batch, mel, time)`` to embeddings ``(batch, width)``, which :attr:`head` classifies."""
         raise NotImplementedError

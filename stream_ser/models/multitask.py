@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .running import RunningMean
+
 
 class State(NamedTuple):
     """What a stream leaves for its next chunk; zeros before the first frame.
@@ -129,40 +131,6 @@ class CausalConv(nn.Module):
         """``(batch, inputs, mel, time)`` and the frames before it, to ``(batch, outputs, mel / 2, time / stride)``."""
         joined = torch.cat([history, x], dim=-1)
         return functional.silu(self.convolution(joined)), joined[..., -self.history :]
-
-
-class RunningMean(nn.Module):
-    """Mean over all that was heard, weighted by attention (Lin et al. 2017) and forgetting exponentially.
-
-    With weights ``w`` in (0, 1), values ``v`` and ``g = exp(-1 / memory)``, after step ``t`` it is
-    ``sum_s g**(t - s) w_s v_s / sum_s g**(t - s) w_s``: a stream keeps the two sums alone.
-
-    Args:
-        width: of values.
-        heads: weights a step; each weighs its part of the width.
-        memory: steps.
-    """
-
-    def __init__(self, width: int, heads: int, memory: float) -> None:
-        super().__init__()
-        self.memory = memory
-        self.heads = heads
-        self.values = nn.Linear(width, width)
-        self.weights = nn.Linear(width, heads)
-
-    def forward(self, x: Tensor, total: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Steps ``(batch, steps, width)`` and the sums before them, to the mean after each step and the sums."""
-        values = functional.silu(self.values(x)).float().unflatten(-1, (self.heads, -1))
-        weights = torch.sigmoid(self.weights(x)).float()
-        steps = torch.arange(x.shape[1], device=x.device, dtype=torch.float32)
-        age = steps[:, None] - steps
-        # Matrices instead of a loop: stable, for no power is above 1. Masked before the exponential, or it overflows.
-        share = torch.exp(-age.clamp_min(0.0) / self.memory) * (age >= 0.0)
-        carried = torch.exp(-(steps + 1.0) / self.memory)[:, None]
-        totals = share @ (values * weights[..., None]).flatten(2) + carried * total[:, None]
-        sums = share @ weights + carried * weight[:, None]
-        mean = totals.unflatten(-1, (self.heads, -1)) / (sums[..., None] + 1e-4)
-        return mean.flatten(2), totals[:, -1], sums[:, -1]
 
 
 class Multitask(nn.Module):

@@ -45,6 +45,12 @@ def _septr() -> Classes:
     return SepTrConfig, SepTr
 
 
+def _streaming_septr() -> Classes:
+    from .streaming_septr import StreamingSepTr, StreamingSepTrConfig
+
+    return StreamingSepTrConfig, StreamingSepTr
+
+
 def _vit() -> Classes:
     from .vit import ViT, ViTConfig
 
@@ -91,6 +97,7 @@ NETWORKS: dict[str, Network] = {
     network.name: network
     for network in (
         Network("septr", "separable transformer: attention along frequency, then along time", _septr),
+        Network("streaming-septr", "SepTr for streams: a hop costs the same however much was heard", _streaming_septr),
         Network("vit", "joint attention over SepTr's tokens, its control", _vit),
         Network("ast", "audio spectrogram transformer: overlapping patches, plain encoder", _ast),
         Network("alexnet-1d", "AlexNet over the mean log-mel vector, or over time", _alexnet_1d),

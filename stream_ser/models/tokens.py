@@ -127,24 +127,32 @@ class ConvLayer(nn.Module):
         return x + out if self.residual else out
 
 
-class ConvStem(nn.Module):
-    """A stack of convolutions whose total stride is the patch size.
+def stem_strides(config: TokenConfig) -> list[tuple[int, int]]:
+    """Stride of each convolution of a stem, over mel and time.
 
     The halvings are spread evenly over the layers, the first at once: most multiplications of such a stack would
     otherwise happen at its finest resolution.
     """
+    halvings, layers = config.halvings, len(config.stem_channels)
+    due = {round(turn * layers / max(halvings)): turn for turn in range(max(halvings))}
+    strides = []
+    for index in range(layers):
+        turn = due.get(index)
+        mel, time = (2 if turn is not None and turn < n else 1 for n in halvings)
+        strides.append((mel, time))
+    return strides
+
+
+class ConvStem(nn.Module):
+    """A stack of convolutions whose total stride is the patch size."""
 
     def __init__(self, config: TokenConfig) -> None:
         super().__init__()
         self.config = config
-        halvings, layers = config.halvings, len(config.stem_channels)
-        due = {round(turn * layers / max(halvings)): turn for turn in range(max(halvings))}
         stack: list[nn.Module] = []
         previous = 1
-        for index, channels in enumerate(config.stem_channels):
-            turn = due.get(index)
-            strides = [2 if turn is not None and turn < n else 1 for n in halvings]
-            stack.append(ConvLayer(previous, channels, (strides[0], strides[1])))
+        for channels, stride in zip(config.stem_channels, stem_strides(config), strict=True):
+            stack.append(ConvLayer(previous, channels, stride))
             previous = channels
         self.layers = nn.Sequential(*stack)
         self.projection = nn.Conv2d(previous, config.dim, 1)
@@ -176,6 +184,16 @@ class Attention(nn.Module):
         return self.to_out(rearrange(out, "b h n d -> b n (h d)"))  # type: ignore[no-any-return]
 
 
+def feed_forward(config: TokenConfig) -> nn.Sequential:
+    """Two linear layers on each token alone."""
+    return nn.Sequential(
+        nn.Linear(config.dim, config.mlp_dim),
+        nn.GELU(),
+        nn.Dropout(config.dropout),
+        nn.Linear(config.mlp_dim, config.dim),
+    )
+
+
 class TransformerLayer(nn.Module):
     """One pre-norm transformer layer: attention, then a feed-forward layer."""
 
@@ -184,12 +202,7 @@ class TransformerLayer(nn.Module):
         self.norm_attention = nn.LayerNorm(config.dim)
         self.attention = Attention(config.dim, config.heads, config.dim_head, config.dropout)
         self.norm_mlp = nn.LayerNorm(config.dim)
-        self.mlp = nn.Sequential(
-            nn.Linear(config.dim, config.mlp_dim),
-            nn.GELU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(config.mlp_dim, config.dim),
-        )
+        self.mlp = feed_forward(config)
         self.dropout = nn.Dropout(config.dropout)
 
     def attend(self, x: Tensor) -> Tensor:

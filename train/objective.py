@@ -1,0 +1,45 @@
+"""What a step of training minimises: the classes, what teachers say of them, the sentences, now and earlier."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .auxiliary import sentence_loss
+from .distill import distillation_loss
+from .recipe import TrainConfig
+
+
+class Objective:
+    """The loss of a batch.
+
+    Args:
+        config: what counts how much.
+        classes: number of them; what logits and targets hold behind them is of sentences.
+        weights: of the classes, ``(classes,)``, or None.
+    """
+
+    def __init__(self, config: TrainConfig, classes: int, weights: Tensor | None) -> None:
+        self.config, self.classes, self.weights = config, classes, weights
+
+    def __call__(self, logits: Tensor, targets: Tensor, taught: Tensor | None) -> Tensor:
+        """Mean over the batch, nats.
+
+        Args:
+            logits: ``(batch, classes + sentences)``, or ``(batch, 2, ...)`` at the end and earlier.
+            targets: ``(batch, classes + sentences)``, distributions over each.
+            taught: what teachers say of the whole windows, ``(batch, classes)``, or None.
+        """
+        if logits.ndim == 2:
+            return self._once(logits, targets, taught)
+        end, early = (self._once(moment, targets, taught) for moment in logits.unbind(1))
+        return torch.lerp(end, early, self.config.early)
+
+    def _once(self, logits: Tensor, targets: Tensor, taught: Tensor | None) -> Tensor:
+        config, classes = self.config, self.classes
+        (logits, spoken), (targets, texts) = ((x[:, :classes], x[:, classes:]) for x in (logits, targets))
+        loss = F.cross_entropy(logits, targets, weight=self.weights, label_smoothing=config.label_smoothing)
+        if taught is not None:
+            loss = torch.lerp(loss, distillation_loss(logits, taught, config.distill_temperature), config.distill)
+        return loss + config.sentences * sentence_loss(spoken, texts) if texts.shape[1] else loss
