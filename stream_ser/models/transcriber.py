@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -129,7 +129,8 @@ class Attention(nn.Module):
         return out
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        parts: Tensor = x.unflatten(-1, (self.heads, -1))
+        return parts.transpose(1, 2)
 
 
 class _Feed(nn.Sequential):
@@ -274,7 +275,8 @@ class Transcriber(nn.Module):
 
     def remember(self, encoded: Tensor, mask: Tensor | None = None) -> Memory:
         """What the decoder needs of what :meth:`encode` gave."""
-        keys, values = zip(*(layer.cross.project(encoded) for layer in self.decoder), strict=True)
+        layers = cast("list[DecoderLayer]", self.decoder)
+        keys, values = zip(*(layer.cross.project(encoded) for layer in layers), strict=True)
         return Memory(torch.stack(keys), torch.stack(values), mask)
 
     def forward(self, memory: Memory, tokens: Tensor) -> Tensor:
