@@ -1,4 +1,4 @@
-"""Which libraries onnxruntime's CUDA provider needs, and which of them are missing, by name.
+"""Which libraries onnxruntime's CUDA and TensorRT providers need, and which of them are missing, by name.
 
 onnxruntime says of a missing library that it could not load its provider, if anything. The names stand in the
 provider's own ELF file (System V ABI, chapter 5, "Dynamic Section"), so they fit the version that is installed.
@@ -19,7 +19,11 @@ from typing import Any
 CUDNN = "libcudnn.so.9"
 #: The driver's, which no package brings.
 DRIVER = "libcuda.so.1"
-_PROVIDER = "libonnxruntime_providers_cuda.so"
+#: onnxruntime's providers, a library each.
+CUDA_LIBRARY = "libonnxruntime_providers_cuda.so"
+TENSORRT_LIBRARY = "libonnxruntime_providers_tensorrt.so"
+#: NVIDIA's libraries are called so, those of the system are not.
+_NVIDIA = ("libcu", "libnv")
 _PT_LOAD, _PT_DYNAMIC = 1, 2
 _DT_NULL, _DT_NEEDED, _DT_STRTAB = 0, 1, 5
 
@@ -31,13 +35,26 @@ def driver_present() -> bool:
     return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
 
 
-def provider_library() -> Path | None:
-    """The CUDA provider of the onnxruntime that is installed; None where it has none, or is not on Linux."""
+def provider_library(name: str = CUDA_LIBRARY) -> Path | None:
+    """A provider of the onnxruntime that is installed; None where it has none, or is not on Linux."""
     spec = importlib.util.find_spec("onnxruntime")
     for folder in (spec.submodule_search_locations or []) if spec else []:
-        if (path := Path(folder) / "capi" / _PROVIDER).is_file():
+        if (path := Path(folder) / "capi" / name).is_file():
             return path
     return None
+
+
+def preload_tensorrt() -> None:
+    """Load TensorRT's libraries from pip's package, whose folder no loader looks into; nothing where it is not there.
+
+    onnxruntime does so for CUDA and cuDNN alone.
+    """
+    spec = importlib.util.find_spec("tensorrt_libs")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for pattern in ("libnvinfer.so.*", "libnvonnxparser.so.*"):
+            for path in sorted(Path(folder).glob(pattern)):
+                with contextlib.suppress(OSError):  # what cannot be loaded is told by name where it is missed
+                    ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
 
 
 def needed_libraries(path: Path) -> list[str]:
@@ -78,7 +95,7 @@ def needed_libraries(path: Path) -> list[str]:
 
 
 def missing_libraries(library: Path | None = None) -> list[str]:
-    """CUDA's and cuDNN's libraries that cannot be loaded; those from pip can once onnxruntime has preloaded them.
+    """NVIDIA's libraries that cannot be loaded; those from pip can once onnxruntime has preloaded them.
 
     Args:
         library: the provider; default: that of the onnxruntime that is installed.
@@ -86,9 +103,9 @@ def missing_libraries(library: Path | None = None) -> list[str]:
     library = library or provider_library()
     if library is None:
         return []
-    wanted = [name for name in needed_libraries(library) if name.startswith("libcu")]
+    wanted = [name for name in needed_libraries(library) if name.startswith(_NVIDIA)]
     missing = []
-    for name in [*wanted, CUDNN] if wanted else []:
+    for name in dict.fromkeys([*wanted, CUDNN]) if wanted else []:
         try:
             ctypes.CDLL(name)
         except OSError:
@@ -96,12 +113,14 @@ def missing_libraries(library: Path | None = None) -> list[str]:
     return missing
 
 
-def lacking() -> str:
-    """Why a session did not get CUDA, and what to do, for a message."""
+def lacking(provider: str = CUDA_LIBRARY) -> str:
+    """Why a session did not get CUDA or TensorRT, and what to do, for a message."""
     missing: list[str] = []
     with contextlib.suppress(OSError, ValueError):
-        missing = missing_libraries()
+        missing = missing_libraries() if provider == CUDA_LIBRARY else missing_libraries(provider_library(provider))
     install = "pip install 'stream-ser[cuda]'"
+    if any(name.startswith("libnv") for name in missing):
+        install += f" tensorrt-cu{cuda_major() or ''}"
     if packaged := [name for name in missing if name != DRIVER]:
         driver = " and an NVIDIA driver" if DRIVER in missing else ""
         return f"{', '.join(packaged)} cannot be loaded: {install}{driver}"

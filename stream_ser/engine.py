@@ -9,23 +9,26 @@ import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_ser import providers
+from stream_ser.binding import Bound, OnDevice
 from stream_ser.card import CARD_KEY, FEATURES, LOG_PROBS, LOGITS, Card
-from stream_ser.cuda import driver_present, lacking
-from stream_ser.errors import ModelError, ProviderError
+from stream_ser.cuda import preload_tensorrt
+from stream_ser.errors import ModelError
 from stream_ser.normalize import Normalizer
 from stream_ser.onnxfile import read_metadata
+from stream_ser.providers import CPU as CPU
+from stream_ser.providers import CUDA as CUDA
+from stream_ser.providers import Provider as Provider
+from stream_ser.providers import Wanted
 from stream_ser.text import printable
 
-Provider = Literal["auto", "cpu", "cuda"]
 DEFAULT_MODEL = "septr"
 INPUT_NAME, OUTPUT_NAME = "log_mel", LOGITS
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
 _log = logging.getLogger(__name__)
 #: onnxruntime's log levels.
 _WARNING, _FATAL = 2, 4
@@ -78,12 +81,12 @@ def reason(error: Exception) -> str:
     return printable(str(error).partition("\n")[0], 300) or type(error).__name__
 
 
-def open_session(path: Path, providers: list[str], threads: int) -> Any:
+def open_session(path: Path, wanted: list[str] | Wanted, threads: int) -> Any:
     """An ``onnxruntime.InferenceSession`` that spins on no core and prints nothing.
 
     Args:
         path: of a model whose bytes were checked; see :mod:`stream_ser.onnxfile`.
-        providers: wanted, best first.
+        wanted: execution providers, best first, with their options or without.
         threads: inside one inference.
 
     Raises:
@@ -105,19 +108,27 @@ def open_session(path: Path, providers: list[str], threads: int) -> Any:
         # several raw lines to standard error. What came of it is read off the session and said in one line.
         ort.set_default_logger_severity(_FATAL)
         with contextlib.redirect_stdout(_ToLog()):
-            if CUDA in providers:
+            names = [one if isinstance(one, str) else one[0] for one in wanted]
+            if CUDA in names:
                 ort.preload_dlls()
-            return ort.InferenceSession(str(path), options, providers=providers)
+            if providers.TENSORRT in names:
+                preload_tensorrt()
+            # Without its own fallback, which would drop the options unheard.
+            return ort.InferenceSession(str(path), options, providers=wanted, enable_fallback=False)
     except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
         raise ModelError(f"{path}: not a readable ONNX model ({reason(error)}); export or download it again") from None
     finally:
         ort.set_default_logger_severity(_WARNING)
 
 
-#: Tensors that a streaming network carries from one step to the next, in the order of the card's states.
-State = tuple[NDArray[np.float32], ...]
+#: Tensors that a streaming network carries from one step to the next, in the order of the card's states. On a GPU they
+#: stay there.
+State = tuple[NDArray[np.float32] | OnDevice, ...]
 #: Above the logarithm of 1, for rounding.
 _MOST_LOG_PROB = 0.01
+#: A graph that replays something else than it was given is further from the CPU, relative to the largest answer, than
+#: rounding is, that of float16 included.
+_MOST_APART = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,30 +158,16 @@ class Engine:
     """
 
     def __init__(self, path: Path, provider: Provider = "auto", threads: int = 1) -> None:
-        if provider not in get_args(Provider):
-            raise ProviderError(f"provider {provider!r} is not one of {', '.join(get_args(Provider))}")
-        wanted = [CPU]
-        # The list of available providers names CUDA wherever the GPU build is installed, driver or not.
-        if provider == "cuda":
-            if CUDA not in available_providers():
-                raise ProviderError(
-                    "provider cuda: this onnxruntime is built without CUDA; install onnxruntime-gpu or use "
-                    "--provider cpu"
-                )
-            wanted = [CUDA, CPU]
-        elif provider == "auto" and CUDA in available_providers() and driver_present():
-            wanted = [CUDA, CPU]
+        wanted = providers.choose(provider, available_providers())
         self.path = path
         # Before onnxruntime opens it: what the file refers to, and what its card asks for.
         self.card = self._read_card()
-        self._run = open_session(path, wanted, threads)
+        self._threads = threads
+        self._run, graphs = self._open(wanted, graphs=True)
         # A session that could not load CUDA's libraries runs on the CPU without a word: only this list is true.
         self.provider: str = self._run.get_providers()[0]
-        if provider == "cuda" and self.provider != CUDA:
-            raise ProviderError(
-                f"provider cuda: the session runs on {self.provider} instead; {lacking()}, or use --provider cpu"
-            )
-        fell_back = CUDA in wanted and self.provider != CUDA
+        providers.check(provider, self.provider)
+        fell_back = self.provider != wanted[0]
         self.note = (
             f"CUDA cannot be used here, running on {self.provider} (see 'stream-ser doctor')" if fell_back else ""
         )
@@ -187,7 +184,45 @@ class Engine:
         self._outputs |= {state.output: state.shape for state in card.states}
         self._check_signature()
         self._feed = {name: self._input}
+        self._bound = self._bind(wanted, graphs=graphs) if providers.on_gpu(self.provider) else None
         self._run_network(self.initial_state())  # warm-up: the first run allocates
+
+    def _open(self, wanted: list[str], *, graphs: bool) -> tuple[Any, bool]:
+        """A session, and whether it captures CUDA graphs: it cannot where a part of the network stays on the CPU."""
+        if not providers.on_gpu(wanted[0]):
+            return open_session(self.path, wanted, self._threads), False
+        cache = providers.tensorrt_cache(self.path) if providers.TENSORRT in wanted else None
+        half = self.card.training.get("precision") == "fp16"
+        if graphs:
+            options = providers.with_options(wanted, graphs=True, half=half, cache=cache)
+            try:
+                return open_session(self.path, options, self._threads), True
+            except ModelError as error:
+                _log.info("without CUDA graphs: %s", error)
+        options = providers.with_options(wanted, graphs=False, half=half, cache=cache)
+        return open_session(self.path, options, self._threads), False
+
+    def _bind(self, wanted: list[str], *, graphs: bool) -> Bound:
+        """Give all tensors their places on the GPU, and see that what is replayed there is what the CPU computes."""
+        if graphs:
+            bound = self._place(graphs=True)
+            try:
+                apart = bound.apart(open_session(self.path, [CPU], 1))
+            except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
+                _log.info("%s: CUDA graphs cannot be captured (%s)", self.path, reason(error))
+            else:
+                if apart <= _MOST_APART:
+                    _log.info("%s: CUDA graphs, within %.1e of the CPU", self.path, apart)
+                    return bound
+                _log.warning("%s: CUDA graphs are %.1e from the CPU and are not used", self.path, apart)
+            self._run, _ = self._open(wanted, graphs=False)
+        return self._place(graphs=False)
+
+    def _place(self, *, graphs: bool) -> Bound:
+        states = [(state.input, state.output, state.shape) for state in self.card.states]
+        inputs = {name: array.shape for name, array in self._feed.items()}
+        outputs = dict(list(self._outputs.items())[: len(self._outputs) - len(states)])
+        return Bound(self._run, inputs, outputs, states, device=providers.device_of(self.provider), graphs=graphs)
 
     def _read_card(self) -> Card:
         text = read_metadata(self.path).get(CARD_KEY)
@@ -264,14 +299,17 @@ class Engine:
             log_probs = others.pop(0)[0]
             if np.isnan(log_probs).any() or log_probs.max() > _MOST_LOG_PROB:
                 raise ModelError(f"{self.path}: the network returned log_probs that are none; export it again")
-        if not all(np.isfinite(array).all() for array in others):
+        # What lies on the GPU is not fetched for this: what is not finite there is heard in the answers.
+        if not all(np.isfinite(array).all() for array in others if isinstance(array, np.ndarray)):
             raise self._not_finite()
         return Step(self._softmax(logits[0]), log_probs, tuple(others))
 
-    def _run_network(self, state: State) -> list[NDArray[np.float32]]:
-        """All outputs, in the order of ``_outputs``."""
-        feed = self._feed | {part.input: array for part, array in zip(self.card.states, state, strict=True)}
+    def _run_network(self, state: State) -> list[Any]:
+        """All outputs, in the order of ``_outputs``; states that stay on the GPU as :class:`OnDevice`."""
         try:
+            if self._bound is not None:
+                return self._bound.run(self._feed, state)
+            feed = self._feed | {part.input: array for part, array in zip(self.card.states, state, strict=True)}
             outputs = [np.asarray(output) for output in self._run.run(list(self._outputs), feed)]
         except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
             raise ModelError(f"{self.path}: the network cannot be run ({reason(error)}); export it again") from None
@@ -313,11 +351,12 @@ def load(model: str | os.PathLike[str] = DEFAULT_MODEL, provider: Provider = "au
 
     Args:
         model: name or path.
-        provider: ``cpu``; ``cuda``, which fails loudly where CUDA cannot be used; ``auto``, CUDA where it works.
+        provider: ``cpu``; ``cuda`` or ``tensorrt``, which fail loudly where they cannot be used; ``auto``, CUDA where
+            it works.
         threads: threads inside one inference.
 
     Raises:
         ModelError: no such model, not ONNX, no card, or a card that does not fit.
-        ProviderError: ``cuda`` was asked for and the session did not get it.
+        ProviderError: ``cuda`` or ``tensorrt`` was asked for and the session did not get it.
     """
     return Engine(find_model(model), provider, threads)

@@ -7,6 +7,7 @@ import pytest
 from stream_ser import engine
 from stream_ser.card import Card
 from stream_ser.config import FeatureConfig
+from stream_ser.cuda import driver_present
 from stream_ser.errors import ModelError, ProviderError
 from stream_ser.features import log_mel
 
@@ -139,7 +140,7 @@ def test_a_network_that_returns_infinity_is_one_error_and_no_warning(value, tiny
 
 
 def test_cuda_fails_in_one_line(tiny_model) -> None:
-    if engine.driver_present():
+    if driver_present():
         pytest.skip("this machine has an NVIDIA driver")
     command = [sys.executable, "-m", "stream_ser", "file", "x.wav", "--model", str(tiny_model), "--provider", "cuda"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -148,7 +149,7 @@ def test_cuda_fails_in_one_line(tiny_model) -> None:
 
 
 def test_cuda_fails_loudly_where_it_cannot_be_used(tiny_model) -> None:
-    if engine.driver_present():
+    if driver_present():
         pytest.skip("this machine has an NVIDIA driver")
     with pytest.raises(ProviderError, match="cuda"):
         engine.load(tiny_model, "cuda")
@@ -171,7 +172,7 @@ def test_the_log_says_which_provider_was_taken(tiny_model, caplog) -> None:
     ],
 )
 def test_cuda_names_the_libraries_that_it_lacks(tiny_model, monkeypatch, missing: list[str], said: str) -> None:
-    if engine.driver_present():
+    if driver_present():
         pytest.skip("this machine has an NVIDIA driver")
     if engine.CUDA not in engine.available_providers():
         pytest.skip("this onnxruntime is built without CUDA")

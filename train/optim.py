@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -159,12 +159,24 @@ def make_scaler(precision: Precision, device: torch.device) -> GradScaler:
     return GradScaler(device.type, enabled=precision == "fp16")
 
 
+@contextlib.contextmanager
+def _attention_in_half() -> Iterator[None]:
+    """Unfused attention keeps its inputs' precision; torch would copy queries, keys and values to float32 and back."""
+    before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
+
+
 def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Autocast to bf16 or fp16. On CPU short lines attend faster without the fused kernel's backward."""
     stack = contextlib.ExitStack()
     if precision != "fp32":
         kind = torch.bfloat16 if precision == "bf16" else torch.float16
         stack.enter_context(torch.autocast(device.type, kind))
+        stack.enter_context(_attention_in_half())
     if device.type == "cpu":
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
     return stack

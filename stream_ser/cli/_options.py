@@ -31,10 +31,10 @@ model_option = click.option(
 )
 provider_option = click.option(
     "--provider",
-    type=click.Choice(["auto", "cpu", "cuda"]),
+    type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
     default="auto",
     show_default=True,
-    help="Where the network runs; auto takes CUDA where it works.",
+    help="Where the network runs; auto takes CUDA where it works. TensorRT compiles a model when it first meets it.",
 )
 vad_option = click.option(
     "--vad/--no-vad",
