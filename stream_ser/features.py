@@ -120,7 +120,7 @@ class LogMel:
         windowed = np.multiply(frames, self._window[:count], out=self._frames[:count])
         # With its default norm numpy transforms float32 as float64, in buffers that it allocates. This one divides by
         # n_fft, which the window has made up for.
-        np.fft.rfft(windowed, axis=-1, norm="forward", out=spectrum)
+        np.fft.rfft(windowed, axis=-1, norm="forward", out=spectrum)  # type: ignore[arg-type]
         np.square(spectrum.real, out=power[:, 0])
         # The frames are not needed any more: their place takes the other squares.
         power[:, 0] += np.square(spectrum.imag, out=windowed[:, : spectrum.shape[1]])
@@ -152,4 +152,5 @@ def log_mel(samples: NDArray[np.float32], config: FeatureConfig | None = None) -
     if samples.size < config.n_fft:
         return np.empty((config.n_mels, 0), dtype=np.float32)
     frames = sliding_window_view(samples, config.n_fft)[:: config.hop_length]
-    return LogMel(config)(frames).T
+    columns: NDArray[np.float32] = LogMel(config)(frames).T
+    return columns

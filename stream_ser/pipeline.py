@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_ser.asking import Ask, Asking, answered
 from stream_ser.config import DEFAULT_VAD, LOUDEST, DeciderConfig, VadConfig
 from stream_ser.decider import Decider
 from stream_ser.engine import DEFAULT_MODEL, Engine, load
@@ -33,17 +35,13 @@ from stream_ser.events import (
 from stream_ser.features import LogMel
 from stream_ser.framer import Framer
 from stream_ser.respell import LanguageModel, Respeller
+from stream_ser.speech import EXTRA, POWER, VOICED, Speech
 from stream_ser.streamed import StreamedNetwork
 from stream_ser.tally import Tally
-from stream_ser.vad import CHUNK_MS, Voice, VoiceDetector, newest_utterance
+from stream_ser.vad import Voice, VoiceDetector
 
 #: Level of digital silence, dBFS: finite, so that every output format can write it.
 LOWEST_DBFS = -120.0
-
-# What a column holds behind the frame's log-mel: its mean square, which gives the level, and whether somebody is
-# speaking in it, then whether somebody is speaking or pausing.
-_POWER, _VOICED, _SPEAKING = -3, -2, -1
-_EXTRA = 3
 
 
 def to_dbfs(mean_square: float) -> float:
@@ -92,15 +90,15 @@ class Recognizer:
         except ValueError as error:
             raise ModelError(f"{engine.path}: {error}; export the model again") from None
         self._frames = Framer(features.n_fft, features.hop_length)
-        self._newest = np.empty((self._frames.at_once, features.n_mels + _EXTRA), dtype=np.float32)
-        self._nothing = np.full(features.n_mels + _EXTRA, self._log_mel.silence, dtype=np.float32)
-        self._nothing[-_EXTRA:] = 0.0
+        self._newest = np.empty((self._frames.at_once, features.n_mels + EXTRA), dtype=np.float32)
+        self._nothing = np.full(features.n_mels + EXTRA, self._log_mel.silence, dtype=np.float32)
+        self._nothing[-EXTRA:] = 0.0
         respell = Respeller(self.card, language_model) if language_model else None
         self._streamed = StreamedNetwork(engine, self._log_mel.silence, respell) if self.card.states else None
         self._columns = Framer(
             window.frames,
             window.hop,
-            (features.n_mels + _EXTRA,),
+            (features.n_mels + EXTRA,),
             # A streaming network hears every hop; it is asked as late as any other.
             first=window.minimum if self._streamed is None else window.hop,
             fill=self._nothing,
@@ -109,6 +107,7 @@ class Recognizer:
         self._vad = None if vad is None else VoiceDetector(features.sample_rate, vad)
         self._tally = Tally(self.card.labels, features.sample_rate, keep_judged)
         self._decider = Decider(self.card.labels, features.sample_rate, decider or self.card.decider)
+        self._speech = Speech(features, vad, self._decider.config.silence_dbfs, self._nothing)
         self.reset()
 
     def reset(self, start: int = 0) -> None:
@@ -184,6 +183,15 @@ class Recognizer:
             AudioError: a sample is NaN or infinite; the recogniser is left as it was before the block.
             ValueError: not one-dimensional, or whole numbers, whose full scale is not 1.
         """
+        block = Block(self.checked(samples), captured_at, lost, gap=gap, behind=behind)
+        return answered(self.asking(block), self.engine)
+
+    def checked(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The samples of the stream's next block as float32.
+
+        Raises:
+            AudioError, ValueError: see :meth:`push`.
+        """
         samples = np.asarray(samples)
         if samples.ndim != 1 or samples.dtype.kind != "f":
             raise ValueError(f"samples are {samples.dtype} {samples.shape}, expected floats (time,), full scale at 1")
@@ -195,17 +203,21 @@ class Recognizer:
                 f"sample {position} (at {position / self.card.features.sample_rate:.3f} s) is "
                 f"{samples[index]:g}, expected finite numbers with full scale at 1; export the audio again"
             )
-        events: list[Event] = []
-        if lost:
+        return samples
+
+    def asking(self, block: Block) -> Asking[list[Event]]:
+        """The work that a block makes, of samples that were checked; whoever drives it answers its questions."""
+        events: list[Event] = [Notice(self._samples, kind, text) for kind, text in block.notices]
+        if lost := block.lost:
             events.append(Gap(self._samples, lost))
             self._lost += lost
             second = np.zeros(self.card.features.sample_rate, dtype=np.float32)
             for first in range(0, lost, second.size):
-                self._take(second[: lost - first], events, None, behind)
-        if gap:
-            events.append(Gap(self._samples, gap))
-            self._lost += gap
-        self._take(samples, events, captured_at, behind)
+                yield from self._take(second[: lost - first], events, None, block.behind)
+        if block.gap:
+            events.append(Gap(self._samples, block.gap))
+            self._lost += block.gap
+        yield from self._take(block.samples, events, block.captured_at, block.behind)
         return events
 
     def push_block(self, block: Block) -> list[Event]:
@@ -214,10 +226,7 @@ class Recognizer:
         Raises:
             AudioError: as :meth:`push`.
         """
-        events: list[Event] = [Notice(self._samples, kind, text) for kind, text in block.notices]
-        return events + self.push(
-            block.samples, lost=block.lost, gap=block.gap, behind=block.behind, captured_at=block.captured_at
-        )
+        return answered(self.asking(replace(block, samples=self.checked(block.samples))), self.engine)
 
     def flush(self) -> list[Event]:
         """End of the stream: the last window and the open decision.
@@ -225,6 +234,10 @@ class Recognizer:
         Raises:
             AudioError: the stream is too short for a prediction.
         """
+        return answered(self.ending(), self.engine)
+
+    def ending(self) -> Asking[list[Event]]:
+        """The work of :meth:`flush`, as :meth:`asking`."""
         events: list[Event] = []
         shortest = self.card.window.shortest
         if self._columns.total - self._first_column < shortest:
@@ -239,10 +252,10 @@ class Recognizer:
         new = self._columns.total - self._columns.last_end
         last = self._columns.flush(again=not self._predicted or (self._skipped_last and self._streamed is None))
         if last is not None:
-            self._hear(last.end, last.values[0], new)
-            self._predict(last.end, last.values[0], events, None)
+            yield from self._hear(last.end, last.values[0], new)
+            yield from self._predict(last.end, last.values[0], events, None)
         if self._streamed is not None:
-            self._streamed.end_utterance()
+            yield from self._streamed.end_utterance()
             self._judge(self._streamed)
         self._emit_decisions(self._decider.flush(), events)
         self._emit_lines(events)
@@ -254,7 +267,9 @@ class Recognizer:
         heard = self._samples - self._start
         return Summary(heard, self._lost, label, probabilities, dict(self._tally.seconds), self._skipped)
 
-    def _take(self, samples: NDArray[np.float32], events: list[Event], captured_at: float | None, behind: bool) -> None:
+    def _take(
+        self, samples: NDArray[np.float32], events: list[Event], captured_at: float | None, behind: bool
+    ) -> Asking[None]:
         self._samples += samples.size
         started = time.perf_counter()
         if self._vad is not None:
@@ -265,60 +280,55 @@ class Recognizer:
         for frames in self._frames.push(samples):
             values = frames.values
             columns = self._newest[: len(values)]
-            self._log_mel(values, out=columns[:, :-_EXTRA])
-            power = np.einsum("ij,ij->i", values, values, out=columns[:, _POWER])
+            self._log_mel(values, out=columns[:, :-EXTRA])
+            power = np.einsum("ij,ij->i", values, values, out=columns[:, POWER])
             power /= np.float32(values.shape[1])
             # The newest chunk that lies within a frame or before it, however far ahead of it the block reaches.
             ends = frames.end + self._frames.hop * np.arange(len(values))
             newest = np.searchsorted(chunk_ends, ends, side="right") - 1
-            columns[:, _VOICED:] = voices[newest]
+            columns[:, VOICED:] = voices[newest]
             seen = int(newest[-1])
             self._features_s += time.perf_counter() - started
             for windows in self._columns.push(columns):
                 for window in windows.values:
-                    self._skipped_last = behind and self._holds_speech(window)
+                    self._skipped_last = behind and self._speech.holds(window)
                     if self._skipped_last:
                         self._skipped += 1
                         if self._streamed is not None:
-                            self._streamed.interrupt(windows.end - self._first_column)
+                            yield from self._streamed.interrupt(windows.end - self._first_column)
                     else:
-                        self._hear(windows.end, window, self._columns.hop)
+                        yield from self._hear(windows.end, window, self._columns.hop)
                         if windows.end - self._first_column >= self.card.window.minimum:
-                            self._predict(windows.end, window, events, captured_at)
+                            yield from self._predict(windows.end, window, events, captured_at)
                     self._emit_lines(events)
             started = time.perf_counter()
         del self._voices[:seen]
         self._features_s += time.perf_counter() - started
 
-    def _hear(self, end: int, window: NDArray[np.float32], new: int) -> None:
+    def _hear(self, end: int, window: NDArray[np.float32], new: int) -> Asking[None]:
         """Let a streaming network hear the newest frames, if somebody speaks in them."""
         if self._streamed is None or not new:
             return
         started = time.perf_counter()
         end -= self._first_column
-        newest, speech_from = window[-new:], None
-        if newest[:, _POWER].any() and self._is_loud(window):
-            if self._vad is None:
-                speech_from = end - new
-            elif newest[:, _SPEAKING].any():
-                _, _, voice = self._newest_speech(end, window)
-                voice_from = end - new if voice is None else (voice[0] - self._start) // self.card.features.hop_length
-                speech_from = min(voice_from, end - new)
-        self._streamed.hear(window[:, :-_EXTRA], end, new, speech_from)
+        speech_from = self._speech.begins(end, new, window)
+        yield from self._streamed.hear(window[:, :-EXTRA], end, new, speech_from)
         self._judge(self._streamed)
         self._inference_s += time.perf_counter() - started
 
-    def _predict(self, end: int, window: NDArray[np.float32], events: list[Event], captured_at: float | None) -> None:
+    def _predict(
+        self, end: int, window: NDArray[np.float32], events: list[Event], captured_at: float | None
+    ) -> Asking[None]:
         features = self.card.features
         end -= self._first_column
         started = time.perf_counter()
-        level_dbfs = to_dbfs(float(window[-self.card.window.hop :, _POWER].mean(dtype=np.float64)))
-        window, begin, voice = self._newest_speech(end, window)
+        level_dbfs = to_dbfs(float(window[-self.card.window.hop :, POWER].mean(dtype=np.float64)))
+        window, begin, voice = self._speech.newest(end, window)
         probabilities: tuple[float, ...] = ()
         heard_from = max(0, end - len(window) + begin)
-        if self._holds_speech(window):
+        if self._speech.holds(window):
             if self._streamed is None:
-                probabilities = self.engine.probabilities(window[:, :-_EXTRA])
+                probabilities = (yield Ask(window[:, :-EXTRA])).probabilities
             elif self._streamed.probabilities:
                 probabilities, heard_from = self._streamed.probabilities, self._streamed.since
         inference_s, self._inference_s = self._inference_s + time.perf_counter() - started, 0.0
@@ -333,48 +343,12 @@ class Recognizer:
             probabilities=probabilities,
             level_dbfs=level_dbfs,
             timing=Timing(1000.0 * self._features_s, 1000.0 * inference_s, age_ms),
-            voice=voice,
+            voice=None if voice is None else (self._start + voice[0], self._start + voice[1]),
         )
         self._features_s, self._predicted = 0.0, True
         events.append(prediction)
         self._emit_decisions(self._decider.push(prediction), events)
         self._remember(end, probabilities)
-
-    def _newest_speech(
-        self, end: int, window: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], int, tuple[int, int] | None]:
-        """The window without earlier utterances, its first frame that is left, and where its newest speech lies.
-
-        Another utterance may be another mood or another speaker: the network sees it as it saw the clips of its
-        training, with nothing before it.
-        """
-        if self._vad is None:
-            return window, 0, None
-        utterance = newest_utterance(window[:, _VOICED] > 0.0, window[:, _SPEAKING] > 0.0)
-        if utterance is None:
-            return window, 0, None
-        if utterance.begin:
-            window = window.copy()
-            window[: utterance.begin] = self._nothing
-        features, first = self.card.features, end - len(window)
-        # Speech is told from a click only after a while, and by whole chunks.
-        late = max(0, round((self._vad.config.min_speech_s - CHUNK_MS / 1000.0) * features.sample_rate))
-        began = max(0, (first + utterance.first) * features.hop_length - late)
-        return window, utterance.begin, (self._start + began, self._start + features.samples_for(first + utterance.end))
-
-    def _holds_speech(self, window: NDArray[np.float32]) -> bool:
-        """Whether a window is worth an opinion: not too quiet, and with enough speech in it that is not long over."""
-        if not self._is_loud(window):
-            return False
-        if self._vad is None:
-            return True
-        features = self.card.features
-        voiced_s = float(window[:, _VOICED].sum()) * features.hop_length / features.sample_rate
-        tail = 1 + round(self._vad.config.tail_s * features.sample_rate / features.hop_length)
-        return bool(window[-tail:, _SPEAKING].any()) and voiced_s >= self._vad.config.min_voiced_s
-
-    def _is_loud(self, window: NDArray[np.float32]) -> bool:
-        return bool(window[:, _POWER].max() >= 10.0 ** (self._decider.config.silence_dbfs / 10.0))
 
     def _remember(self, end: int, probabilities: tuple[float, ...]) -> None:
         # Where nobody speaks, or all is quiet, the network has no say: one click in an hour of silence is no emotion.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_ser.asking import Ask, Asking
 from stream_ser.engine import Engine, Step
 from stream_ser.respell import Respeller
 from stream_ser.transcript import Line, Transcriber
@@ -66,7 +67,7 @@ class StreamedNetwork:
         self._lines: list[Line] = []
         self._verdicts: list[Verdict] = []
 
-    def hear(self, frames: NDArray[np.float32], end: int, new: int, speech_from: int | None) -> None:
+    def hear(self, frames: NDArray[np.float32], end: int, new: int, speech_from: int | None) -> Asking[None]:
         """Take the newest frames of the stream.
 
         Args:
@@ -78,7 +79,7 @@ class StreamedNetwork:
         """
         if speech_from is None:
             if self._open:
-                self.end_utterance()
+                yield from self.end_utterance()
                 self._heard = end
             return
         hops = 0
@@ -90,25 +91,25 @@ class StreamedNetwork:
             self._begin(end - new - hops * self._hop)
         first = len(frames) - new - hops * self._hop
         for place in range(first, len(frames) - new, self._hop):
-            self._step(frames[place : place + self._hop], self._hop)
+            yield from self._step(frames[place : place + self._hop], self._hop)
         last = frames[len(frames) - new :]
         if new < self._hop:
             last = np.concatenate((last, self._nothing[new:]))
-        self._step(last, new)
+        yield from self._step(last, new)
 
-    def interrupt(self, end: int) -> None:
+    def interrupt(self, end: int) -> Asking[None]:
         """The frames up to ``end`` are not heard: what follows them begins anew."""
-        self.end_utterance()
+        yield from self.end_utterance()
         self.probabilities = ()
         self._heard = end
 
-    def end_utterance(self) -> None:
+    def end_utterance(self) -> Asking[None]:
         """Nobody speaks any more: the rest of what was said, which the network gives with a delay."""
         if not self._open:
             return
         if self._transcriber is not None:
             for _ in range(-(-self._engine.card.delay_frames // self._hop)):
-                self._spell(self._engine.step(self._nothing, self._state))
+                self._spell((yield Ask(self._nothing, self._state)))
             self._lines += self._transcriber.end()
         self._judge()
         self._open = False
@@ -138,8 +139,8 @@ class StreamedNetwork:
         if self._transcriber is not None:
             self._transcriber.begin(self._sample(first))
 
-    def _step(self, frames: NDArray[np.float32], real: int) -> None:
-        step = self._engine.step(frames, self._state)
+    def _step(self, frames: NDArray[np.float32], real: int) -> Asking[None]:
+        step = yield Ask(frames, self._state)
         self.probabilities = step.probabilities
         self._heard += real
         self._spell(step)

@@ -11,6 +11,7 @@ import pytest
 from conftest import STREAMING_CARD
 
 from stream_ser import engine
+from stream_ser.asking import answered
 from stream_ser.card import CARD_KEY, Card
 from stream_ser.card_parts import State
 from stream_ser.errors import ModelError
@@ -146,8 +147,8 @@ def hear(speech: list[int | None], last: int = 24) -> tuple[list[np.ndarray], li
         new = last if place == len(speech) - 1 else 24
         end = 24 * place + new
         frames = np.arange(end - window, end, dtype=np.float32)[:, None].repeat(24, axis=1)
-        network.hear(frames, end, new, speech_from)
-    network.end_utterance()
+        answered(network.hear(frames, end, new, speech_from), listener)  # type: ignore[arg-type]
+    answered(network.end_utterance(), listener)  # type: ignore[arg-type]
     return listener.heard, listener.begins
 
 
