@@ -1,0 +1,203 @@
+"""Training of the transcriber, on a generated tree of LibriSpeech's layout."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from cli_fakes import call, one_line  # noqa: F401 - fixtures
+
+pytest.importorskip("torch")
+
+import torch
+from test_multitask_train import CPU, emotions, librispeech, material  # noqa: F401 - fixtures
+
+from stream_ser.errors import DataError, TrainError
+from stream_ser.models.transcriber import Transcriber, TranscriberConfig
+from stream_ser.train.augment import AugmentConfig
+from stream_ser.train.ctc import ctc_loss
+from stream_ser.train.multitask.data import Item
+from stream_ser.train.presets import apply_sections
+from stream_ser.train.transcriber import loop, recipe
+from stream_ser.train.transcriber.loop import TranscriberTrainer, with_texts
+from stream_ser.train.transcriber.recipe import LoopConfig, TranscriberRun
+from stream_ser.train.transcriber.report import METRICS, finish
+from stream_ser.train.transcriber.scores import Written
+
+MODEL = TranscriberConfig(dim=16, heads=2, encoder_layers=1, decoder_layers=1, max_tokens=12, dropout=0.0)
+
+
+def config(**train) -> TranscriberRun:
+    plain = AugmentConfig(cut_p=0.0, trail_s=0.1, speeds=(1.0,), reverb_p=0.0, noise_p=0.0, time_mask_frames=5)
+    settings = {"epochs": 2, "batch_size": 6, "copies": 1, "precision": "fp32", "repeat": 1, **train}
+    return TranscriberRun(MODEL, LoopConfig(**settings), plain)
+
+
+@pytest.fixture
+def made(librispeech, tmp_path):
+    given = with_texts(material(f"librispeech={librispeech}", held_out=("Stop it!",)), 12)
+
+    def make(name: str = "a", **train) -> TranscriberTrainer:
+        (tmp_path / name).mkdir(exist_ok=True)
+        trainer = TranscriberTrainer(config(held_out=("Stop it!",), **train), given, tmp_path / name, CPU)
+        trainer.prepare()
+        return trainer
+
+    return make
+
+
+def test_only_clips_with_a_text_are_used(librispeech, emotions):
+    given = material(f"librispeech={librispeech}", f"csv={emotions}", held_out=("Stop it!",))
+    found = with_texts(given, 4)
+    assert {item.text for item in found.train} == {"YES", "NO"}  # STOP IT is held out, GO ON longer
+    assert {item.text for item in found.validation} == {"YES", "NO", "STOP IT", "GO ON"}
+    with pytest.raises(DataError, match="no training clip has a transcript of up to 1 characters"):
+        with_texts(given, 1)
+    with pytest.raises(DataError, match="no training clip"):
+        with_texts(material(f"csv={emotions}"), 12)
+
+
+def test_the_losses_are_those_of_each_clip_alone(made):
+    run = made(ctc_weight=0.25, label_smoothing=0.0)
+    batch = next(run.train.ordered())
+    network = run.network.eval()
+    total, attention, ctc = run.batch_losses(batch)
+    texts = batch.targets.split(batch.target_lengths.tolist())
+    nats, characters, by_ctc = 0.0, 0, []
+    for features, steps, text in zip(batch.features, batch.steps, texts, strict=True):
+        encoded, _ = network.encode(features[None, :, : steps * 4])
+        told = torch.cat([torch.tensor([network.begin]), text])[None]
+        expected = torch.cat([text, torch.tensor([0])])
+        log_probs = network(network.remember(encoded), told)[0].log_softmax(-1)
+        nats -= float(log_probs.gather(1, expected[:, None]).sum().detach())
+        characters += len(expected)
+        by_ctc.append(ctc_loss(network.ctc(encoded).transpose(0, 1), text, [int(steps)], [len(text)]).detach())
+    assert float(attention.detach()) == pytest.approx(nats / characters, rel=1e-4)
+    assert float(ctc.detach()) == pytest.approx(float(torch.stack(by_ctc).mean()), rel=1e-4)
+    torch.testing.assert_close(total, 0.75 * attention + 0.25 * ctc)
+
+
+def test_a_batch_without_texts_changes_nothing(made):
+    run = made()
+    batch = next(run.train.ordered())
+    silent = batch._replace(targets=batch.targets[:0], target_lengths=torch.zeros_like(batch.target_lengths))
+    losses = run.batch_losses(silent)
+    losses.total.backward()
+    assert [float(loss.detach()) for loss in losses] == [0.0, 0.0, 0.0]
+    assert not any(p.grad is not None and p.grad.any() for p in run.network.parameters())
+
+
+def test_it_learns(made):
+    run = made(epochs=12, lr=1e-2, ema_decay=0.5)
+    run.fit()
+    first, last = run.history[0], run.history[-1]
+    assert last.attention_loss < 0.7 * first.attention_loss
+    assert last.ctc_loss < 0.7 * first.ctc_loss
+    assert set(last.wer) == {"librispeech", "librispeech, held-out sentences"}
+
+
+def test_without_ctc_there_is_none(made):
+    run = made(ctc_weight=0.0, epochs=1)
+    run.fit()
+    assert run.history[0].ctc_loss == 0.0 < run.history[0].attention_loss
+
+
+def test_a_resumed_run_equals_an_unbroken_one(made):
+    whole, broken = made("a"), made("b")
+    whole.fit()
+
+    def stop(epoch):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken.fit(on_epoch=stop)
+    again = made("b")
+    again.resume()
+    assert [epoch.epoch for epoch in again.history] == [1]
+    again.fit()
+    for a, b in zip(whole.averaged.parameters(), again.averaged.parameters(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(TrainError, match="other settings or data"):
+        made("b", lr=1e-4).resume()
+    results = finish(again)["results"]
+    assert results["test"]["greedy"]["librispeech, held-out sentences"]["words"] == 2
+    state = loop.read_checkpoint(again.out / loop.CHECKPOINT)
+    assert state["results"] == results
+    assert state["describe"]["longest_frames"] == 97
+    assert isinstance(loop.trained_network(state), Transcriber)
+
+
+def test_error_rates_are_apart_by_corpus():
+    items = tuple(
+        Item(None, corpus, 0, text, held)
+        for corpus, text, held in (("x", "A B", False), ("x", "C", True), ("y", "D", False))
+    )
+    rates = Written(items, ("A B", "D", "")).rates()
+    assert {name: rate.wer for name, rate in rates.items()} == {"x": 0.0, "x, held-out sentences": 1.0, "y": 1.0}
+
+
+def test_configuration_survives_json():
+    there = config(held_out=("a b",))
+    assert TranscriberRun.from_dict(json.loads(json.dumps(there.as_dict()))) == there
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("train.ctc_weight=1", r"ctc_weight must be in \[0, 1\)"),
+        ("train.emotion_weight=1", "unknown field 'emotion_weight'"),
+        ("model.dim=100", "multiple of twice the heads"),
+        ("features.n_mels=80", "model.n_mels 64 is not features.n_mels 80"),
+    ],
+)
+def test_impossible_changes_are_named(change, said):
+    with pytest.raises(TrainError, match=said):
+        apply_sections(recipe.TranscriberRun(), [change])
+
+
+def test_a_checkpoint_of_another_network_is_named(tmp_path):
+    path = tmp_path / loop.CHECKPOINT
+    torch.save({"format": "multitask-1"}, path)
+    with pytest.raises(
+        TrainError, match=r"not a transcriber checkpoint; train one with 'stream-ser train transcriber'"
+    ):
+        loop.read_checkpoint(path)
+
+
+def test_the_command_leaves_everything_behind(call, librispeech, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["train", "transcriber", "--data", f"librispeech={librispeech}", "--out", out, "--epochs", 1]
+    small = ("model.dim=16", "model.heads=2", "train.copies=1", "train.repeat=1", "train.validation_share=0.2")
+    arguments += ["--held-out", "go on", *(part for change in small for part in ("--set", change))]
+    code, said, err = call(*arguments)
+    assert code == 0, err
+    assert "3 training clips have none that is to be learnt" in err
+    assert "next: stream-ser export --model transcriber" in err
+    assert "librispeech, held-out sentences" in said
+    assert "WER+LM" not in said
+    content = json.loads((out / METRICS).read_text())
+    assert set(content["results"]) == {"validation", "test"}
+    assert len(content["epochs"]) == 1
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((out / "transcriber-config.json").read_text())["train"]["held_out"] == ["go on"]
+    assert "holds a run already" in one_line(call(*arguments)[2])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Missing option '--data'"),
+        (["--data", "librispeech=nope"], "no such folder"),
+        (["--data", "librispeech=nope", "--resume"], "to resume"),
+        (["--data", "librispeech=nope", "--ctc-weight", "1"], "ctc_weight must be in"),
+    ],
+)
+def test_mistakes_are_one_line(call, tmp_path, arguments, said):
+    code, out, err = call("train", "transcriber", "--out", tmp_path / "r", *arguments)
+    assert (code, out) == (2, "")
+    assert said in one_line(err)
+
+
+def test_help_is_its_own(call):
+    assert "--ctc-weight" in call("train", "transcriber", "--help")[1]
+    assert "transcriber" in call("train", "--help")[1]
