@@ -231,3 +231,13 @@ def test_each_switch_changes_the_weights(change: str, tiny_crema_d, tmp_path) ->
     other = make(tiny_crema_d, tmp_path / "other", *PATCHES, "train.epochs=1", change, clips=few)
     other.fit()
     assert not torch.equal(plain.model.network.head.weight, other.model.network.head.weight)
+
+
+def test_attention_computes_in_the_precision_of_the_run_and_torch_is_left_as_it_was() -> None:
+    allowed = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed
+    before = allowed()
+    with optim.autocast("bf16", torch.device("cpu")):
+        assert allowed()
+    assert allowed() == before
+    with optim.autocast("fp32", torch.device("cpu")):
+        assert allowed() == before

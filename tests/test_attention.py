@@ -1,0 +1,85 @@
+"""Attention for training on CPUs equals torch's, forwards and backwards, and keeps less."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch.nn import functional as F  # noqa: E402
+from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
+
+from stream_ser.models.attention import lean_attention  # noqa: E402
+from stream_ser.models.tokens import Attention  # noqa: E402
+
+LINES, TOKENS, HEADS, WIDTH = 3, 7, 2, 5
+
+
+def draw(dtype: torch.dtype) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    shape = (LINES, TOKENS, 3 * HEADS * WIDTH)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+
+
+def torchs(qkv: torch.Tensor) -> torch.Tensor:
+    q, k, v = qkv.view(LINES, TOKENS, 3, HEADS, WIDTH).permute(2, 0, 3, 1, 4).unbind(0)
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(LINES, TOKENS, -1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "within"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 3e-2)], ids=str
+)
+def test_equals_torchs_attention(dtype: torch.dtype, within: float) -> None:
+    ours, theirs = draw(dtype), draw(torch.float64)
+    weights = torch.randn(LINES, TOKENS, HEADS * WIDTH, generator=torch.Generator().manual_seed(1))
+    for qkv, attend in ((ours, lambda x: lean_attention(x, HEADS)), (theirs, torchs)):
+        out = attend(qkv)
+        (out * weights.to(out.dtype)).sum().backward()
+    torch.testing.assert_close(lean_attention(ours, HEADS).double(), torchs(theirs), atol=within, rtol=within)
+    torch.testing.assert_close(ours.grad.double(), theirs.grad, atol=within, rtol=within)
+
+
+def test_gradients_by_differences() -> None:
+    assert torch.autograd.gradcheck(lambda qkv: lean_attention(qkv, HEADS), draw(torch.float64))
+
+
+def test_the_precision_of_the_surroundings_does_not_matter() -> None:
+    qkv = draw(torch.float32)
+    alone = lean_attention(qkv, HEADS)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(lean_attention(qkv, HEADS), alone)
+
+
+def kept(layer: Attention, x: torch.Tensor) -> int:
+    """Bytes that the backward pass needs, parameters left out."""
+    parameters = {p.untyped_storage().data_ptr() for p in layer.parameters()}
+    found: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        layer(x)
+    return sum(found.values())
+
+
+def test_a_layer_in_training_keeps_less_and_says_the_same() -> None:
+    torch.manual_seed(0)
+    layer = Attention(16, 2, 32, dropout=0.0)
+    x = torch.randn(4, 33, 16)
+    lean, before = layer(x), kept(layer, x)
+    assert before == 4 * x.numel() * (1 + 3 * 64 // 16 + 64 // 16)  # input, projection, result
+    layer.eval()
+    torch.testing.assert_close(lean, layer(x), atol=1e-5, rtol=1e-5)
+    with sdpa_kernel(SDPBackend.MATH):
+        assert kept(layer, x) > 1.2 * before
+
+
+def test_dropout_is_left_to_torch() -> None:
+    torch.manual_seed(0)
+    layer = Attention(16, 2, 32, dropout=0.5)
+    x = torch.randn(4, 33, 16)
+    assert not torch.equal(layer(x), layer(x))
