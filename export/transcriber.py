@@ -35,7 +35,7 @@ from stream_ser.train.ctc import Vocabulary
 from stream_ser.train.normalize import normalize
 from stream_ser.train.transcriber.loop import CHECKPOINT, read_checkpoint, trained_network
 from stream_ser.train.transcriber.recipe import TranscriberRun
-from stream_ser.transcriber_card import SCORES, TOKENS, TranscriberCard
+from stream_ser.transcriber_card import MAX_FRAMES, SCORES, TOKENS, TranscriberCard
 
 from .to_onnx import OPSET, keep_checkpoint, temporary_beside, without_folders
 
@@ -128,7 +128,7 @@ def make_card(state: dict[str, Any], network: Transcriber) -> TranscriberCard:
         std=tuple(state["std"]),
         vocabulary=("", *vocabulary.characters),
         stride=stride,
-        max_frames=max(stride, int(describe["longest_frames"]) // stride * stride),
+        max_frames=max(stride, min(MAX_FRAMES, int(describe["longest_frames"])) // stride * stride),
         max_tokens=config.model.max_tokens,
         parameters=sum(p.numel() for p in network.parameters()),
         training={

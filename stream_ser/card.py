@@ -22,8 +22,11 @@ SCHEMA_VERSION = 2
 #: 3 added streaming networks: a card without states is written as schema 2, which older versions read.
 STREAMING_VERSION = 3
 KINDS = ("emotion", "multitask")
-#: Networks with cards of their own: what they do instead.
-_OTHER_KINDS = {"separator": "separates sources", "transcriber": "writes down what is said"}
+#: Networks with cards of their own: what they do instead, and the command that does it.
+_OTHER_KINDS = {
+    "separator": ("separates sources", "separate"),
+    "transcriber": ("writes down what is said", "transcribe"),
+}
 #: Names of a streaming network's input and outputs; see the card's ``states`` for the others.
 FEATURES, LOGITS, LOG_PROBS = "features", "logits", "log_probs"
 _STREAMING_FIELDS = ("states", "vocabulary", "blank", "stride", "delay_frames")
@@ -268,9 +271,10 @@ class Card:
             raise ModelError(f"card: not valid JSON ({error}); export the model again") from None
         if not isinstance(content, dict):
             raise ModelError("card: not a JSON object; export the model again")
-        if what := _OTHER_KINDS.get(str(content.get("kind"))):
+        if other := _OTHER_KINDS.get(str(content.get("kind"))):
             raise ModelError(
-                f"card: kind {content['kind']!r} is a network that {what}, expected one that recognises emotion"
+                f"card: kind {content['kind']!r} is a network that {other[0]}, expected one that recognises emotion; "
+                f"use it with 'stream-ser {other[1]}'"
             )
         schema = content.get("schema")
         if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:

@@ -23,8 +23,8 @@ SCHEMA_VERSION = 1
 TOKENS, SCORES = "tokens", "log_probs"
 #: Class that ends a text; empty in the vocabulary.
 END = 0
-#: Frames at once: attention takes the square of them, and no such network is trained on more.
-MAX_FRAMES = 20_000
+#: A minute at 10 ms a frame: attention takes memory by the square of it.
+MAX_FRAMES = 6_000
 _MAX_STRIDE, _MAX_TOKENS = 64, 4_096
 
 

@@ -16,6 +16,7 @@ from stream_ser.errors import AudioError
 from stream_ser.text import printable
 
 if TYPE_CHECKING:
+    from stream_ser.config import VadConfig
     from stream_ser.pieces import Detector, Piece
     from stream_ser.transcriber import Text, Transcriber
     from stream_ser.wav import RawFormat
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--vad/--no-vad",
-    default=True,
-    show_default=True,
-    help="Cut at pauses and write nothing where nobody speaks (voice activity detection); else cut at quiet moments.",
+    default=None,
+    help="Cut at pauses and write nothing where nobody speaks (voice activity detection); else cut at quiet moments. "
+    "Default: on.",
 )
 @raw_option
 @channel_option
@@ -46,7 +47,7 @@ def transcribe(
     ctx: click.Context,
     paths: tuple[str, ...],
     model: Path,
-    vad: bool,
+    vad: bool | None,
     raw: RawFormat | None,
     channel: int | Literal["each"] | None,
     as_json: bool,
@@ -64,6 +65,7 @@ def transcribe(
       stream-ser transcribe calls -m transcriber.onnx --json -o calls.jsonl
       arecord -f S16_LE -r 16000 -d 5 | stream-ser transcribe - -m transcriber.onnx
     """  # noqa: D301 - click wants the character itself
+    from stream_ser.cli._run import vad_config
     from stream_ser.transcriber import Transcriber
 
     troubles = 0
@@ -76,8 +78,8 @@ def transcribe(
     unreadable: list[OSError] = []
     names = expand(paths, unreadable.append)
     alone = len(paths) == 1 and names == list(paths)
-    transcriber = Transcriber(model)
-    _detector(transcriber, vad)  # before any file: it may not be there
+    transcriber, heard = Transcriber(model), vad_config(vad)
+    _detector(transcriber, heard)  # before any file: it may not be there
     for failed in unreadable:
         trouble(f"error: {os_error_message(failed)}")
     with contextlib.ExitStack() as stack:
@@ -86,7 +88,7 @@ def transcribe(
         out = stack.enter_context(results_to(output, claims))
         for one in inputs:
             try:
-                found, seconds, warning = _transcribed(one, transcriber, vad, raw)
+                found, seconds, warning = _transcribed(one, transcriber, heard, raw)
             except AudioError as error:
                 if alone and len(inputs) == 1:
                     raise
@@ -103,7 +105,7 @@ def transcribe(
     ctx.exit(1 if troubles else 0)
 
 
-def _detector(transcriber: Transcriber, vad: bool) -> Detector:
+def _detector(transcriber: Transcriber, vad: VadConfig | None) -> Detector:
     """What finds the pauses, at the start of a stream.
 
     Raises:
@@ -113,11 +115,11 @@ def _detector(transcriber: Transcriber, vad: bool) -> Detector:
     from stream_ser.vad import VoiceDetector
 
     rate = transcriber.card.features.sample_rate
-    return VoiceDetector(rate) if vad else Loudness(rate)
+    return VoiceDetector(rate, vad) if vad else Loudness(rate)
 
 
 def _transcribed(
-    one: Input, transcriber: Transcriber, vad: bool, raw: RawFormat | None
+    one: Input, transcriber: Transcriber, vad: VadConfig | None, raw: RawFormat | None
 ) -> tuple[list[tuple[Piece, Text]], float, str | None]:
     """What is said in each piece of an input, its seconds, and what was wrong with it if it could be used."""
     from stream_ser.pieces import Pieces
