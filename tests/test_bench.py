@@ -201,7 +201,19 @@ def test_machine_is_described_without_its_name(tmp_path: Path) -> None:
     status.write_text("Name: x\nVmRSS:\t 1000 kB\n")
     assert machine.rss_mb(status) == pytest.approx(1.024)
     assert machine.rss_mb(tmp_path / "none") is None
-    assert set(machine.describe()) == {"cpu", "cores", "system"}
+    assert set(machine.describe()) - {"gpu"} == {"cpu", "cores", "system"}
+
+
+def test_gpus_are_named_as_their_driver_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, name in enumerate(("NVIDIA A", "NVIDIA B")):
+        folder = tmp_path / f"0000:0{number}:00.0"
+        folder.mkdir()
+        (folder / "information").write_text(f"Model: \t\t {name}\nIRQ: 1\nGPU UUID: GPU-{number}\n")
+    (tmp_path / "0000:02:00.0").mkdir()
+    assert machine.gpu_names(tmp_path) == ["NVIDIA A", "NVIDIA B"]
+    assert machine.gpu_names(tmp_path / "none") == []
+    monkeypatch.setattr(machine, "gpu_names", lambda: ["NVIDIA A", "NVIDIA B"])
+    assert machine.describe()["gpu"] == "NVIDIA A, NVIDIA B"
 
 
 @pytest.mark.slow

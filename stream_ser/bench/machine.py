@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -21,14 +22,25 @@ def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return named[0] if named else platform.machine()
 
 
+def gpu_names(folder: Path = Path("/proc/driver/nvidia/gpus")) -> list[str]:
+    """Names of NVIDIA's GPUs as its driver for Linux gives them; none elsewhere."""
+    names = []
+    for path in sorted(folder.glob("*/information")):
+        with contextlib.suppress(OSError):
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            names += [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
+    return names
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe() -> dict[str, object]:
-    """Processor, cores and system. No host name: a report may be published."""
-    return {"cpu": cpu_name(), "cores": cores(), "system": f"{platform.system()} {platform.machine()}"}
+    """Processor, cores and system, and GPUs where there are any. No host name: a report may be published."""
+    gpus = {"gpu": ", ".join(names)} if (names := gpu_names()) else {}
+    return {"cpu": cpu_name(), "cores": cores(), "system": f"{platform.system()} {platform.machine()}", **gpus}
 
 
 def versions() -> dict[str, str]:

@@ -139,7 +139,8 @@ def _show(content: dict[str, Any]) -> None:
         f"{vad} voice activity detection"
     )
     packages = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
-    click.echo(f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}; {packages}")
+    gpu = f", {machine['gpu']}" if "gpu" in machine else ""
+    click.echo(f"{machine['cpu']}, {machine['cores']} cores{gpu}, {machine['system']}; {packages}")
     for run in content["runs"]:
         streams = "" if run["streams"] == 1 else f", {run['streams']} streams"
         click.echo(
