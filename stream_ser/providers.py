@@ -86,7 +86,8 @@ def with_options(names: list[str], *, graphs: bool, half: bool = False, cache: P
         half: TensorRT may compute in float16.
         cache: folder for what TensorRT has compiled.
     """
-    return [(name, _options(name, graphs, half, cache)) for name in names]
+    # The first alone captures: onnxruntime refuses a session where one captures and does not compute all of it.
+    return [(name, _options(name, graphs and name == names[0], half, cache)) for name in names]
 
 
 def _options(name: str, graphs: bool, half: bool, cache: Path | None) -> dict[str, str]:

@@ -78,7 +78,8 @@ def test_options_are_those_of_fixed_shapes(tmp_path: Path) -> None:
     assert options["cudnn_conv_algo_search"] == "HEURISTIC"
     assert options["use_tf32"] == "0"
     assert providers.with_options([CUDA], graphs=False)[0][1]["enable_cuda_graph"] == "0"
-    tensorrt = providers.with_options([TENSORRT, CUDA, CPU], graphs=True, half=True, cache=tmp_path)[0][1]
+    (_, tensorrt), (_, behind), _ = providers.with_options(ALL, graphs=True, half=True, cache=tmp_path)
+    assert behind["enable_cuda_graph"] == "0"
     assert (
         tensorrt["trt_fp16_enable"] == tensorrt["trt_cuda_graph_enable"] == tensorrt["trt_engine_cache_enable"] == "1"
     )
