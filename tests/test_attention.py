@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -10,7 +12,7 @@ from torch.nn import functional as F  # noqa: E402
 from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
 
 from stream_ser.models.attention import lean_attention  # noqa: E402
-from stream_ser.models.tokens import Attention  # noqa: E402
+from stream_ser.models.tokens import Attention, TokenConfig, TransformerLayer  # noqa: E402
 
 LINES, TOKENS, HEADS, WIDTH = 3, 7, 2, 5
 
@@ -50,7 +52,7 @@ def test_the_precision_of_the_surroundings_does_not_matter() -> None:
         assert torch.equal(lean_attention(qkv, HEADS), alone)
 
 
-def kept(layer: Attention, x: torch.Tensor) -> int:
+def kept(forward: Callable[[torch.Tensor], torch.Tensor], layer: torch.nn.Module, x: torch.Tensor) -> int:
     """Bytes that the backward pass needs, parameters left out."""
     parameters = {p.untyped_storage().data_ptr() for p in layer.parameters()}
     found: dict[int, int] = {}
@@ -62,7 +64,7 @@ def kept(layer: Attention, x: torch.Tensor) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        layer(x)
+        forward(x)
     return sum(found.values())
 
 
@@ -70,12 +72,37 @@ def test_a_layer_in_training_keeps_less_and_says_the_same() -> None:
     torch.manual_seed(0)
     layer = Attention(16, 2, 32, dropout=0.0)
     x = torch.randn(4, 33, 16)
-    lean, before = layer(x), kept(layer, x)
+    lean, before = layer(x), kept(layer, layer, x)
     assert before == 4 * x.numel() * (1 + 3 * 64 // 16 + 64 // 16)  # input, projection, result
     layer.eval()
     torch.testing.assert_close(lean, layer(x), atol=1e-5, rtol=1e-5)
     with sdpa_kernel(SDPBackend.MATH):
-        assert kept(layer, x) > 1.2 * before
+        assert kept(layer, layer, x) > 1.2 * before
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_what_is_computed_again_is_the_same(dropout: float) -> None:
+    found = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        layer = TransformerLayer(TokenConfig(8, 8, dim=16, heads=2, dim_head=8, dropout=dropout, recompute=recompute))
+        x = torch.randn(4, 33, 16, requires_grad=True)
+        out = layer.attend(x)
+        out.square().sum().backward()
+        found.append([out.detach(), x.grad, *(p.grad for p in layer.parameters())])
+    for kept, again in zip(*found, strict=True):
+        torch.testing.assert_close(kept, again, atol=1e-5, rtol=1e-5)
+
+
+def test_attention_that_is_computed_again_is_not_kept() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(4, 33, 16)
+    layers = [
+        TransformerLayer(TokenConfig(8, 8, dim=16, mlp_dim=16, heads=2, dim_head=64, recompute=recompute))
+        for recompute in (False, True)
+    ]
+    whole, part = (kept(layer.attend, layer, x) for layer in layers)
+    assert part < whole / 3
 
 
 def test_dropout_is_left_to_torch() -> None:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .attention import lean_attention
 from .base import NetworkConfig
@@ -38,6 +39,7 @@ class TokenConfig(NetworkConfig):
             projection to ``dim``.
         final_norm: layer norm before the classifier (not in the published network).
         pool: what is classified: the class token as published, or the ``mean`` or ``attention`` pooled tokens.
+        recompute: train with less memory: attention is computed again for the backward pass instead of kept.
     """
 
     n_mels: int = 512
@@ -54,6 +56,7 @@ class TokenConfig(NetworkConfig):
     stem_channels: tuple[int, ...] = ()
     final_norm: bool = False
     pool: Pool = "cls"
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -208,8 +211,15 @@ class TransformerLayer(nn.Module):
         self.norm_mlp = nn.LayerNorm(config.dim)
         self.mlp = feed_forward(config)
         self.dropout = nn.Dropout(config.dropout)
+        self.recompute = config.recompute
 
     def attend(self, x: Tensor) -> Tensor:
         """``(batch, token, dim)`` to the same shape."""
-        x = x + self.dropout(self.attention(self.norm_attention(x)))
+        if self.recompute and self.training and torch.is_grad_enabled():
+            x = x + checkpoint(self._mix, x, use_reentrant=False)
+        else:
+            x = x + self._mix(x)
         return x + self.dropout(self.mlp(self.norm_mlp(x)))  # type: ignore[no-any-return]
+
+    def _mix(self, x: Tensor) -> Tensor:
+        return self.dropout(self.attention(self.norm_attention(x)))  # type: ignore[no-any-return]

@@ -8,7 +8,8 @@ network from the same windows:
 description   what the paper describes, written down as it stands: explicit softmax attention, float32, Adam
 stream-ser    the project's network and optimisation step: fused attention, bf16, fused AdamW; clipping and the weight
               average, which the other side does not have, included
-compiled      the same through ``torch.compile`` (``--compiled``; it needs a C++ compiler and minutes)
+recompute     the same with ``model.recompute``: attention is computed again for the backward pass instead of kept
+compiled      as stream-ser, through ``torch.compile`` (``--compiled``; it needs a C++ compiler and minutes)
 ============  ========================================================================================================
 
 Each runs in a process of its own, and the processes take turns step by step, so that whatever else the machine does
@@ -125,11 +126,11 @@ def description(mels: int, frames: int) -> nn.Module:
     return Description()
 
 
-def published(mels: int, frames: int) -> nn.Module:
+def published(mels: int, frames: int, *, recompute: bool = False) -> nn.Module:
     """The project's network at the same settings: its defaults but for the input."""
     from stream_ser.models.septr import SepTr, SepTrConfig
 
-    return SepTr(SepTrConfig(n_mels=mels, n_frames=frames))
+    return SepTr(SepTrConfig(n_mels=mels, n_frames=frames, recompute=recompute))
 
 
 def make_step(variant: str, options: Options) -> Callable[[], float]:
@@ -158,7 +159,7 @@ def make_step(variant: str, options: Options) -> Callable[[], float]:
     from stream_ser.train.recipe import TrainConfig
 
     config = TrainConfig(lr=1e-4, precision=options.precision)  # type: ignore[arg-type]
-    learner = published(options.mels, options.frames).to(device)
+    learner = published(options.mels, options.frames, recompute=variant == "recompute").to(device)
     optimization = Optimization(learner, config, 1_000, device)
     forward = torch.compile(learner) if variant == "compiled" else learner
     done = iter(range(1_000_000))
@@ -266,7 +267,7 @@ def main() -> None:
         return
     from stream_ser.bench import machine
 
-    variants = ["description", "stream-ser", *(["compiled"] if given["compiled"] else [])]
+    variants = ["description", "stream-ser", "recompute", *(["compiled"] if given["compiled"] else [])]
     found = measure(variants, options, given["steps"])
     print(
         f"{machine.cpu_name()}, {options.threads} thread, {options.device}: SepTr as published, {options.mels} x "
