@@ -71,5 +71,5 @@ def lean_attention(qkv: Tensor, heads: int) -> Tensor:
     Returns:
         ``(batch, token, heads * dim_head)``. It can be differentiated once.
     """
-    result: Tensor = _Attention.apply(qkv, heads)  # type: ignore[no-untyped-call]
+    result: Tensor = _Attention.apply(qkv, heads)
     return result

@@ -81,7 +81,7 @@ def fleet(engine: Engine, provider: str, rows: int, groups: int) -> Bound:
         raise StreamSerError(f"{engine.path}: takes one stream at a time; export it with a free batch axis")
     names = providers.choose(provider, available_providers())  # type: ignore[arg-type]
     wanted = providers.with_options(names, graphs=providers.on_gpu(names[0]))
-    outputs = {LOGITS: (rows, len(card.labels))}
+    outputs: dict[str, tuple[int, ...]] = {LOGITS: (rows, len(card.labels))}
     if card.vocabulary:
         outputs[LOG_PROBS] = (rows, card.window.hop // card.stride, len(card.vocabulary))
     return Bound(
