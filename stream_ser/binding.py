@@ -150,14 +150,13 @@ class Bound:
         answers = [np.array(value.numpy(), copy=True) for value in self._outputs.values()]
         return [*answers, *seat.hold(1 - side, [shape for _, _, shape in self._states])]
 
-    def apart(self, reference: Any, hops: int = 5) -> float:
+    def apart(self, reference: Any) -> float:
         """How far the answers to noise are from those of another session of the same network.
 
-        By the third hop of a network with states, or the second of one without, graphs are replayed.
+        Hops follow each other from states of zeros until every graph that they capture was replayed.
 
         Args:
             reference: an ``onnxruntime.InferenceSession``.
-            hops: that follow each other, from states of zeros.
 
         Returns:
             The largest difference relative to the largest answer of that hop; infinity where one is not finite.
@@ -167,7 +166,7 @@ class Bound:
         shapes = {name: tuple(value.shape()) for name, value in self._inputs.items()}
         ours: list[Any] = [np.zeros(shape, dtype=np.float32) for _, _, shape in self._states]
         theirs, worst = ours, 0.0
-        for _ in range(hops):
+        for _ in range(4 if self._states else 2):
             feed = {name: noise.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
             answers = self.run(feed, ours)
             states = {before: array for (before, _, _), array in zip(self._states, theirs, strict=True)}
