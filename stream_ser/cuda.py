@@ -119,8 +119,9 @@ def lacking(provider: str = CUDA_LIBRARY) -> str:
     with contextlib.suppress(OSError, ValueError):
         missing = missing_libraries() if provider == CUDA_LIBRARY else missing_libraries(provider_library(provider))
     install = "pip install 'stream-ser[cuda]'"
-    if any(name.startswith("libnv") for name in missing):
-        install += f" tensorrt-cu{cuda_major() or ''}"
+    for name in missing:
+        if name.startswith("libnvinfer.so."):  # the newest TensorRT is not the one that onnxruntime is built for
+            install += f" 'tensorrt-cu{cuda_major() or ''}=={name.removeprefix('libnvinfer.so.')}.*'"
     if packaged := [name for name in missing if name != DRIVER]:
         driver = " and an NVIDIA driver" if DRIVER in missing else ""
         return f"{', '.join(packaged)} cannot be loaded: {install}{driver}"
