@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stream_ser.events import Decision, Gap, Notice, Prediction, Summary, Transcript, Word
     from stream_ser.features import log_mel
     from stream_ser.pipeline import Recognizer
+    from stream_ser.pool import RecognizerPool
 
 __all__ = [
     "Decision",
@@ -31,6 +32,7 @@ __all__ = [
     "Prediction",
     "Recognition",
     "Recognizer",
+    "RecognizerPool",
     "StreamSerError",
     "Summary",
     "Transcript",
@@ -50,6 +52,7 @@ _HOMES = {
     "Prediction": "stream_ser.events",
     "Recognition": "stream_ser.api",
     "Recognizer": "stream_ser.pipeline",
+    "RecognizerPool": "stream_ser.pool",
     "StreamSerError": "stream_ser.errors",
     "Summary": "stream_ser.events",
     "Transcript": "stream_ser.events",

@@ -6,7 +6,7 @@ engine at once; those of a :class:`stream_ser.pool.RecognizerPool` wait for each
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -44,6 +44,17 @@ def answer(engine: Engine, ask: Ask) -> Step:
     if engine.card.states:
         return engine.step(ask.frames, ask.state)
     return Step(engine.probabilities(ask.frames), None, ())
+
+
+def answers(engine: Engine, asks: Sequence[Ask]) -> list[Step]:
+    """Several questions of different streams, in one call of the network where it takes them.
+
+    Raises:
+        ModelError: see :meth:`Engine.together`.
+    """
+    if len(asks) == 1 or not engine.batches:
+        return [answer(engine, ask) for ask in asks]
+    return engine.together([ask.frames for ask in asks], [ask.state for ask in asks])
 
 
 def answered(asking: Asking[T], engine: Engine) -> T:

@@ -6,8 +6,8 @@ import contextlib
 import io
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from stream_ser import providers
 from stream_ser.binding import Bound, OnDevice
+from stream_ser.bundle import bundled as bundled
+from stream_ser.bundle import find_model as find_model
 from stream_ser.card import CARD_KEY, FEATURES, LOG_PROBS, LOGITS, Card
 from stream_ser.cuda import preload_tensorrt
 from stream_ser.errors import ModelError
@@ -32,31 +34,6 @@ INPUT_NAME, OUTPUT_NAME = "log_mel", LOGITS
 _log = logging.getLogger(__name__)
 #: onnxruntime's log levels.
 _WARNING, _FATAL = 2, 4
-
-
-def bundled() -> list[Path]:
-    """Paths of the bundled models, by name."""
-    assets = Path(str(resources.files("stream_ser.assets")))
-    return sorted(assets.glob("*.onnx"))
-
-
-def find_model(model: str | os.PathLike[str]) -> Path:
-    """Path of a bundled model (by name) or of an ONNX file.
-
-    Raises:
-        ModelError: neither.
-    """
-    named = {path.stem: path for path in bundled()}
-    text = os.fspath(model)
-    if text in named:
-        return named[text]
-    path = Path(text)
-    if path.is_file():
-        return path
-    if path.is_dir():
-        raise ModelError(f"{text}: is a folder, expected an .onnx file")
-    known = ", ".join(named) or "none"
-    raise ModelError(f"{text}: no such model file, nor a bundled model (bundled: {known})")
 
 
 def available_providers() -> list[str]:
@@ -155,6 +132,7 @@ class Engine:
         provider: the execution provider that the session really got.
         note: what a person should know about the choice of the provider; mostly empty.
         frames: of log-mel, that the network takes at once.
+        batches: one call may serve several streams: the graph leaves the number of its rows free.
     """
 
     def __init__(self, path: Path, provider: Provider = "auto", threads: int = 1) -> None:
@@ -184,7 +162,15 @@ class Engine:
         self._outputs |= {state.output: state.shape for state in card.states}
         self._check_signature()
         self._feed = {name: self._input}
-        self._bound = self._bind(wanted, graphs=graphs) if providers.on_gpu(self.provider) else None
+        tensors = [*self._run.get_inputs(), *self._run.get_outputs()]
+        self.batches = not any(isinstance(tensor.shape[0], int) for tensor in tensors)
+        self._rows = np.empty((0, *self._input.shape[1:]), dtype=np.float32)
+        self._run_rows = self._run
+        self._bound = None
+        if providers.on_gpu(self.provider):
+            self._bound = self._bind(wanted, graphs=graphs)
+            # Where tensors have fixed places, and one stream has them all, others need a session of their own.
+            self._run_rows, _ = self._open(wanted, graphs=False) if self.batches else (self._run, False)
         self._run_network(self.initial_state())  # warm-up: the first run allocates
 
     def _open(self, wanted: list[str], *, graphs: bool) -> tuple[Any, bool]:
@@ -200,14 +186,20 @@ class Engine:
             except ModelError as error:
                 _log.info("without CUDA graphs: %s", error)
         options = providers.with_options(wanted, graphs=False, half=half, cache=cache)
-        return open_session(self.path, options, self._threads), False
+        try:
+            return open_session(self.path, options, self._threads), False
+        except ModelError as error:
+            # A provider that cannot be loaded says so or not. If it is the file, the CPU cannot open it either.
+            session = open_session(self.path, [CPU], self._threads)
+            _log.info("%s cannot be used: %s", wanted[0], error)
+            return session, False
 
     def _bind(self, wanted: list[str], *, graphs: bool) -> Bound:
         """Give all tensors their places on the GPU, and see that what is replayed there is what the CPU computes."""
         if graphs:
             bound = self._place(graphs=True)
             try:
-                apart = bound.apart(open_session(self.path, [CPU], 1))
+                apart = bound.apart(open_session(self.path, [CPU], os.cpu_count() or 1))
             except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
                 _log.info("%s: CUDA graphs cannot be captured (%s)", self.path, reason(error))
             else:
@@ -293,7 +285,38 @@ class Engine:
             ModelError: the network cannot be run, or returned other shapes, NaN or infinity.
         """
         self._normalize(frames, self._input[0])
-        logits, *others = self._run_network(state)
+        return self._step_of(self._run_network(state))
+
+    def together(self, frames: Sequence[NDArray[np.float32]], states: Sequence[State]) -> list[Step]:
+        """Run the network once for several streams. What each is told differs from :meth:`step` by rounding alone.
+
+        Args:
+            frames: of each stream, as for :meth:`step` or :meth:`logits`.
+            states: of each stream, empty for a network without.
+
+        Raises:
+            ModelError: as :meth:`step`, for any of them; or it does not batch.
+        """
+        if not self.batches:
+            raise ModelError(f"{self.path}: takes one stream at a time; export it with a free batch axis")
+        count = len(frames)
+        # On a GPU each new shape is prepared for, which takes longer than the network does: few shapes.
+        rows = count if self._bound is None else 1 << (count - 1).bit_length()
+        if len(self._rows) < rows:
+            self._rows = np.zeros((rows, *self._input.shape[1:]), dtype=np.float32)
+        for window, row in zip(frames, self._rows, strict=False):
+            self._normalize(window, row)
+        padded = [*states, *[self.initial_state()] * (rows - count)]
+        feed = dict.fromkeys(self._feed, self._rows[:rows])
+        for place, part in enumerate(self.card.states):
+            feed[part.input] = np.concatenate([np.asarray(state[place]) for state in padded])
+        outputs = self._run_session(self._run_rows, feed, rows)
+        # Copies: a stream that pauses does not hold the states of all others.
+        return [self._step_of([output[row : row + 1].copy() for output in outputs]) for row in range(count)]
+
+    def _step_of(self, outputs: list[Any]) -> Step:
+        """What the outputs of one stream mean."""
+        logits, *others = outputs
         log_probs = None
         if self.card.vocabulary:
             log_probs = others.pop(0)[0]
@@ -309,15 +332,27 @@ class Engine:
         try:
             if self._bound is not None:
                 return self._bound.run(self._feed, state)
-            feed = self._feed | {part.input: array for part, array in zip(self.card.states, state, strict=True)}
-            outputs = [np.asarray(output) for output in self._run.run(list(self._outputs), feed)]
         except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
-            raise ModelError(f"{self.path}: the network cannot be run ({reason(error)}); export it again") from None
-        # What a graph declares of its output is not always what it computes.
+            raise self._not_run(error) from None
+        feed = self._feed | {part.input: array for part, array in zip(self.card.states, state, strict=True)}
+        return self._run_session(self._run, feed, 1)
+
+    def _run_session(self, session: Any, feed: dict[str, Any], rows: int) -> list[Any]:
+        """All outputs of ``rows`` streams, checked: what a graph declares is not always what it computes."""
+        try:
+            outputs = [np.asarray(output) for output in session.run(list(self._outputs), feed)]
+        except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
+            raise self._not_run(error) from None
         for output, shape in zip(outputs, self._outputs.values(), strict=True):
-            if output.shape != shape:
-                raise ModelError(f"{self.path}: the network returned {output.shape}, expected {shape}; export it again")
+            expected = (rows, *shape[1:]) if rows > 1 else shape
+            if output.shape != expected:
+                raise ModelError(
+                    f"{self.path}: the network returned {output.shape}, expected {expected}; export it again"
+                )
         return outputs
+
+    def _not_run(self, error: Exception) -> ModelError:
+        return ModelError(f"{self.path}: the network cannot be run ({reason(error)}); export it again")
 
     def probabilities(self, window: NDArray[np.float32]) -> tuple[float, ...]:
         """Calibrated probabilities of the card's labels for one window, as for :meth:`logits`.

@@ -27,6 +27,10 @@ class ProviderError(StreamSerError):
     """The execution provider that was asked for is not the one the session really got."""
 
 
+class OverloadError(StreamSerError):
+    """More audio, or more streams, than there is room for; nothing of it was taken."""
+
+
 class OutputError(StreamSerError):
     """An output that cannot be written."""
 
