@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from cli_fakes import call, one_line  # noqa: F401 - fixtures
+from fuzz_models import _WRONG
 from transcribers import SCORES, tiny_card, tone, write_tiny_transcriber
 
 from stream_ser.cli import transcribe
@@ -89,6 +90,22 @@ def test_a_card_that_does_not_fit_is_refused(text, said):
     with pytest.raises(ModelError) as refused:
         TranscriberCard.from_json(text)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("wrong", _WRONG)
+def test_a_wrong_value_anywhere_is_refused_in_words(wrong):
+    """Each field, each of the features', and the first entry of each list in turn."""
+    content = json.loads(tiny_card().to_json())
+    cases = [{name: wrong} for name in content] + [{"features": {**FEATURES, name: wrong}} for name in FEATURES]
+    cases += [{name: [wrong, *content[name][1:]]} for name in ("mean", "std", "vocabulary")]
+    refused = []
+    for case in cases:
+        try:
+            TranscriberCard.from_json(changed(**case))
+        except ModelError as error:
+            refused.append(str(error))
+    assert refused
+    assert all(map(str.isprintable, refused))
 
 
 def test_a_clip_becomes_text(tiny):
