@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import tempfile
-import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,15 +21,17 @@ from stream_ser.card import CARD_KEY, Card
 from stream_ser.config import FeatureConfig, WindowConfig
 from stream_ser.engine import INPUT_NAME, OUTPUT_NAME
 from stream_ser.errors import OutputError, TrainError
+from stream_ser.models.streaming_septr import StreamingSepTr
 from stream_ser.train.checkpoint import BEST, CHECKPOINT, WINDOWS, read_checkpoint, trained_network
 from stream_ser.train.complexity import complexity
 from stream_ser.train.normalize import normalize
 from stream_ser.train.pretrained import note_weights
 from stream_ser.train.recipe import RunConfig
 
+from . import streaming
+from .graph import OPSET as OPSET
+from .graph import graph_of
 from .verify import TOLERANCE, largest_difference
-
-OPSET = 18
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ def make_card(state: dict[str, Any], network: nn.Module, chosen: str = "") -> Ca
         std=tuple(state["std"]),
         window=config.window,
         temperature=float(state["temperature"]),
+        states=streaming.states_of(network) if isinstance(network, StreamingSepTr) else (),
         parameters=sum(p.numel() for p in network.parameters()),
         training={
             **state["describe"],
@@ -164,7 +165,11 @@ def export_checkpoint(checkpoint: Path, out: Path, *, tolerance: float = TOLERAN
     normalised = normalize(torch.from_numpy(windows), config.features, mean, std)
     with temporary_beside(out) as temporary:
         write_onnx(network, card, temporary)
-        difference = largest_difference(temporary, network, normalised)
+        if isinstance(network, StreamingSepTr):
+            tolerance = min(tolerance, streaming.TOLERANCE)
+            difference = streaming.largest_difference(temporary, card, network, normalised)
+        else:
+            difference = largest_difference(temporary, network, normalised)
         if not difference <= tolerance:
             raise TrainError(
                 f"the ONNX file differs from torch by {difference:.2e} on {len(windows)} {source}, more than "
@@ -207,36 +212,13 @@ def temporary_beside(out: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def quiet(logger: logging.Logger) -> Iterator[None]:
-    """Let only errors through."""
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
 def write_onnx(network: nn.Module, card: Card, path: Path) -> None:
     """Write ``network`` with ``card`` as one file: weights inside, batch dynamic, mel and time fixed."""
-    example = torch.zeros(2, card.features.n_mels, card.window.frames)
-    # The exporter's own libraries talk about packages that are not needed and about their future releases.
-    logger = logging.getLogger("torch.onnx")
-    with warnings.catch_warnings(), quiet(logger):
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            network.eval(),
-            (example,),
-            input_names=[INPUT_NAME],
-            output_names=[OUTPUT_NAME],
-            opset_version=OPSET,
-            dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
+    if isinstance(network, StreamingSepTr):
+        model = streaming.hop_graph(network, card)
+    else:
+        example = torch.zeros(2, card.features.n_mels, card.window.frames)
+        model = graph_of(network, [example], [INPUT_NAME], [OUTPUT_NAME])
     note_weights(model, network.state_dict())
     write_card(model, card)
     onnx.checker.check_model(model)

@@ -10,8 +10,10 @@ import torch
 from stream_ser.card import Card
 from stream_ser.errors import ModelError, TrainError
 from stream_ser.models import registry
+from stream_ser.models.streaming_septr import StreamingSepTr
 from stream_ser.train.recipe import tuples
 
+from .streaming import states_of
 from .to_onnx import write_onnx
 
 
@@ -20,7 +22,7 @@ def write_untrained(card: Card, seconds: float, path: Path) -> Card:
 
     Args:
         card: of a network that this project trained; its card tells the settings.
-        seconds: length of the window, rounded up to whole tokens.
+        seconds: length of the window, rounded up to whole tokens; of a network for streams, how long it remembers.
         path: of the ONNX file.
 
     Returns:
@@ -36,12 +38,18 @@ def write_untrained(card: Card, seconds: float, path: Path) -> Card:
     patch = settings.get("patch")
     step = int(patch[1]) if isinstance(patch, (list, tuple)) else 1
     frames = -(-wanted // step) * step
+    if card.states:
+        changes = {"memory": max(1, wanted // step)}
+        frames = card.window.frames
+    else:
+        changes = {"n_frames": frames}
     try:
         # Drawn without touching the caller's random numbers: the same weights each time.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            config = registry.get(card.name).config(**tuples({**settings, "n_frames": frames}))
+            config = registry.get(card.name).config(**tuples({**settings, **changes}))
             network = registry.build(card.name, config)
+            network.set_normalization(torch.tensor(card.mean), torch.tensor(card.std), card.features.log_floor)
     except (TypeError, ValueError, TrainError) as error:
         raise ModelError(f"{card.name} cannot be built with a window of {seconds:g} s: {error}") from None
     window = card.window
@@ -50,6 +58,7 @@ def write_untrained(card: Card, seconds: float, path: Path) -> Card:
         card,
         window=replace(window, frames=frames, minimum=minimum, shortest=min(window.shortest, minimum)),
         parameters=sum(p.numel() for p in network.parameters()),
+        states=states_of(network) if isinstance(network, StreamingSepTr) else (),
         training={},
         results={},
         licence="Random weights.",

@@ -266,13 +266,13 @@ def apply(config: RunConfig, changes: Iterable[str], source: str = "--set") -> R
     model = sections.pop("model", {})
     try:
         parts = {section: replace(getattr(config, section), **values) for section, values in sections.items()}
-        config = replace(config, **parts)
-        mel_filterbank(config.features)
+        features, window = (parts.get(name, getattr(config, name)) for name in ("features", "window"))
+        mel_filterbank(features)
         # The network's input size follows the features and the window.
-        size = {"n_mels": config.features.n_mels, "n_frames": config.window.frames}
+        size = {"n_mels": features.n_mels, "n_frames": window.frames}
         for name, source_of in (("n_mels", "features.n_mels"), ("n_frames", "window.frames")):
             if model.get(name, size[name]) != size[name]:
                 raise ValueError(f"model.{name} {model[name]} is not {source_of} {size[name]}; set {source_of} alone")
-        return replace(config, model=replace(config.model, **{**model, **size}))
+        return replace(config, **parts, model=replace(config.model, **{**model, **size}))
     except ValueError as error:
         raise TrainError(f"{source}: {error}") from None

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from stream_ser import engine
 from stream_ser.errors import TrainError
 from stream_ser.models import registry
+from stream_ser.models.base import WindowNetwork
 
-from .normalize import Normalized
+from .normalize import normalize
 from .recipe import RunConfig
 
 #: Where a file's metadata tells which constant holds which weight, where that has not the weight's own name.
@@ -26,6 +28,8 @@ WEIGHTS_KEY = "stream_ser.weights"
 TRANSPOSED = ".T"
 #: Stands for a weight that is all zeros, and may not be in the file.
 ZEROS = "0"
+#: Most numbers of a weight that is written into the metadata itself.
+WRITTEN_OUT = 1_024
 #: Largest difference of a logit that what was read may show against the file itself.
 TOLERANCE = 1e-3
 
@@ -36,14 +40,15 @@ def note_weights(model: onnx.ModelProto, weights: Mapping[str, torch.Tensor]) ->
     """Write into the metadata of an exported graph which of its constants are which weights.
 
     The exporter keeps the names of what it leaves as it is; what it transposes or reshapes becomes a number, and of
-    equal constants it keeps one.
+    equal constants it keeps one. Small ones that it computes with ahead, and drops, are written out; batch norm, which
+    goes into the layer before it, is not.
 
     Args:
         model: its metadata is changed.
         weights: state of the network that was exported.
     """
     constants = {c.name: onnx.numpy_helper.to_array(c) for c in model.graph.initializer}
-    noted: dict[str, str] = {}
+    noted: dict[str, str | list[float]] = {}
     for name, tensor in weights.items():
         wanted = tensor.detach().cpu().numpy()
         if name in constants or not tensor.is_floating_point():
@@ -60,6 +65,9 @@ def note_weights(model: onnx.ModelProto, weights: Mapping[str, torch.Tensor]) ->
             if wanted.ndim == 2 and value.shape == wanted.T.shape and np.array_equal(value, wanted.T):
                 noted[name] = other + TRANSPOSED
                 break
+        else:
+            if wanted.size <= WRITTEN_OUT and f"{name.rpartition('.')[0]}.running_mean" not in weights:
+                noted[name] = wanted.ravel().tolist()
     model.metadata_props.add(key=WEIGHTS_KEY, value=json.dumps(noted))
 
 
@@ -88,6 +96,7 @@ def read_onnx(path: Path) -> dict[str, Any]:
             }
         )
         network = registry.build(config.network, config.model)
+        network.set_normalization(torch.tensor(card.mean), torch.tensor(card.std), card.features.log_floor)
         network.load_state_dict(read_weights(network, path), strict=False)
     except (KeyError, TypeError, RuntimeError, ValueError, TrainError) as error:
         raise TrainError(
@@ -115,7 +124,7 @@ def read_weights(network: nn.Module, path: Path) -> Weights:
     """
     model = onnx.load(str(path))
     constants = {c.name: onnx.numpy_helper.to_array(c) for c in model.graph.initializer}
-    noted: dict[str, str] = {}
+    noted: dict[str, str | list[float]] = {}
     for entry in model.metadata_props:
         if entry.key == WEIGHTS_KEY:
             noted = json.loads(entry.value)
@@ -124,6 +133,8 @@ def read_weights(network: nn.Module, path: Path) -> Weights:
         at = noted.get(name, name)
         if at == ZEROS:
             return torch.zeros(shape)
+        if isinstance(at, list):
+            return torch.tensor(at).reshape(shape)
         found = constants.get(at.removesuffix(TRANSPOSED))
         if found is None:
             raise KeyError(name)
@@ -152,19 +163,34 @@ def read_weights(network: nn.Module, path: Path) -> Weights:
     return state
 
 
+def _answer(loaded: engine.Engine, window: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Logits of raw log-mel ``(mel, time)``; of a network that hears hop by hop, after whole hops, up to a constant."""
+    if not loaded.card.states:
+        return np.asarray(loaded.logits(window.T), np.float64)
+    hop, state = loaded.card.window.hop, loaded.initial_state()
+    for first in range(0, window.shape[1], hop):
+        step = loaded.step(window[:, first : first + hop].T, state)
+        state = step.state
+    return np.log(np.asarray(step.probabilities)) * loaded.card.temperature
+
+
 @torch.no_grad()
-def _check(path: Path, loaded: engine.Engine, network: nn.Module, config: RunConfig) -> None:
+def _check(path: Path, loaded: engine.Engine, network: WindowNetwork, config: RunConfig) -> None:
     """Compare with the file itself, on noise.
 
     Raises:
         TrainError: they differ.
     """
     card = loaded.card
+    # Of a stream, whole hops.
+    frames = card.window.frames if not card.states else card.window.frames // card.window.hop * card.window.hop
     rng = np.random.default_rng(0)
-    window = rng.normal(-4.0, 2.0, (config.features.n_mels, config.window.frames)).astype(np.float32)
+    window = rng.normal(-4.0, 2.0, (config.features.n_mels, frames)).astype(np.float32)
     mean, std = np.asarray(card.mean, np.float32), np.asarray(card.std, np.float32)
-    ours = Normalized(network, mean, std, config.features).eval()(torch.from_numpy(window)[None])[0].numpy()
-    difference = float(np.abs(ours - loaded.logits(window.T)).max())
+    x = normalize(torch.from_numpy(window)[None], config.features, mean, std)
+    ours = network.head(network.embed(x))[0].double().numpy()
+    theirs = _answer(loaded, window)
+    difference = float(np.abs((ours - ours.mean()) - (theirs - theirs.mean())).max())
     if not difference <= TOLERANCE:
         raise TrainError(
             f"{path}: the weights read from it give other logits (by {difference:.1e}); give the checkpoint or run "

@@ -144,7 +144,7 @@ class RunConfig:
         network: name in the registry.
 
     Raises:
-        TrainError: an unknown network, or ``model`` is of another one.
+        TrainError: an unknown network, ``model`` is of another one, or it cannot hear what the other sections say.
     """
 
     model: NetworkConfig
@@ -158,6 +158,10 @@ class RunConfig:
         wanted = registry.get(self.network).config
         if type(self.model) is not wanted:
             raise TrainError(f"{self.network} needs a {wanted.__name__}, not a {type(self.model).__name__}")
+        try:
+            self.model.check_input(self.features, self.window)
+        except ValueError as error:
+            raise TrainError(f"{self.network}: {error}") from None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types for JSON; tuples become lists."""

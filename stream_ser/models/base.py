@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from stream_ser.config import FeatureConfig, WindowConfig
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -25,6 +27,13 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if min(self.n_mels, self.n_frames, self.num_classes) < 1:
             raise ValueError("n_mels, n_frames and num_classes must all be at least 1")
+
+    def check_input(self, features: FeatureConfig, window: WindowConfig) -> None:
+        """Refuse what such a network cannot hear; most hear any log-mel and window.
+
+        Raises:
+            ValueError: says what it needs.
+        """
 
 
 class WindowNetwork(nn.Module):

@@ -24,6 +24,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stream_ser.config import FeatureConfig, WindowConfig
+
 from .base import WindowNetwork
 from .layers import learnt
 from .level import CommonLevel
@@ -71,6 +73,20 @@ class StreamingSepTrConfig(TokenConfig):
             raise ValueError("mean_memory and level_memory must be positive")
         if self.dim % self.heads:
             raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}")
+
+    def check_input(self, features: FeatureConfig, window: WindowConfig) -> None:
+        """Refuse a hop of no whole columns, and normalisation by what is still to come.
+
+        Raises:
+            ValueError: says what is needed.
+        """
+        if window.hop % self.stride:
+            raise ValueError(f"window.hop {window.hop} must be a multiple of the {self.stride} frames of a column")
+        if features.normalization != "corpus":
+            raise ValueError(
+                f"features.normalization {features.normalization!r} looks at a whole window; it needs 'corpus', and "
+                "finds a common level by itself"
+            )
 
     @property
     def stride(self) -> int:
