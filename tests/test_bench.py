@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from stream_ser.bench import machine, material
+from stream_ser.bench.pooled import PooledRun
 from stream_ser.bench.report import Bench, Options, ratios, same_conditions, with_hop
 from stream_ser.bench.runs import STAGES, WARM_UP, Run, Spread, Stream, capacity, flat_out, most_streams, paced
 from stream_ser.engine import load
 from stream_ser.errors import ModelError
 from stream_ser.pipeline import Recognizer
+from stream_ser.pool import RecognizerPool
 
 RATE = 16_000
 HOP = 4_000
@@ -99,6 +101,29 @@ def test_streams_are_served_in_turn_and_all_of_them(stream: Callable[..., Stream
     assert run.streams == 5
     assert len({one.pushed for one in streams}) == 1
     assert run.hops == sum(one.hops - WARM_UP for one in streams)
+
+
+@pytest.mark.parametrize(("streams", "batch"), [(1, 1), (5, 1), (5, 3)])
+def test_a_pool_serves_all_streams_at_their_pace(tiny_model: Path, streams: int, batch: int) -> None:
+    noise = 0.1 * np.random.default_rng(0).standard_normal(3 * RATE).astype(np.float32)
+    pool = RecognizerPool(load(tiny_model, "cpu"), vad=None, batch=batch)
+    run = PooledRun(pool, noise, streams, StringIO(), FakeClock()).paced(4.0)
+    assert run.streams == streams
+    assert run.audio_s == pytest.approx(4.0 * streams)
+    # The first prediction after a second, then one every hop.
+    assert run.hops == streams * (12 - WARM_UP)
+    assert set(run.stages) == set(STAGES)
+    # Nothing takes time: delivered with the block that brings it, which is a hop long.
+    assert run.latency is not None
+    assert run.age is not None
+    assert run.latency.max == pytest.approx(0.0, abs=1e-6)
+    assert 0.0 <= run.age.max < 1e3 * HOP / RATE
+    slow = PooledRun(
+        RecognizerPool(pool.engine, vad=None, batch=batch), noise, streams, StringIO(), FakeClock(look_s=0.3)
+    )
+    late = slow.paced(4.0).latency
+    assert late is not None
+    assert late.p99 > 250
 
 
 def test_quiet_counts_hops_at_which_the_network_is_not_asked(tiny_model: Path) -> None:

@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_ser.bench import machine, material
+from stream_ser.bench.pooled import PooledRun
 from stream_ser.bench.runs import Run, Stream, Trial, capacity, flat_out, most_streams, paced
 from stream_ser.config import DEFAULT_VAD
 from stream_ser.engine import Engine, Provider, load
 from stream_ser.errors import DataError, ModelError
 from stream_ser.pipeline import Recognizer
+from stream_ser.pool import RecognizerPool, fastest_batch
 
 SCHEMA_VERSION = 1
 #: What should be the same where figures are compared.
@@ -154,6 +156,7 @@ class Bench:
         features, window = self.engine.card.features, self.engine.card.window
         self.rate = features.sample_rate
         self.hop = window.hop * features.hop_length
+        self._batch: int | None = None
         self.block = round(options.block_ms * self.rate / 1_000)
         if not 1 <= self.block <= self.rate:
             raise ModelError(f"blocks of {options.block_ms:g} ms; expected {1_000 / self.rate:g} to 1000 ms")
@@ -206,16 +209,21 @@ class Bench:
             "vad": self.options.vad,
         }
 
-    def _stream(
-        self, samples: NDArray[np.float32], nowhere: TextIO, block: int | None = None, first: int = 0
-    ) -> Stream:
+    def _stream(self, samples: NDArray[np.float32], nowhere: TextIO) -> Stream:
         recognizer = Recognizer(self.engine, vad=DEFAULT_VAD if self.options.vad else None)
-        return Stream(recognizer, samples, block or self.block, nowhere, first)
+        return Stream(recognizer, samples, self.block, nowhere)
 
     def _many(self, speech: NDArray[np.float32], nowhere: TextIO, streams: int, seconds: float) -> Run:
-        # A server's blocks are as long as its hop: each brings one prediction.
-        each = [self._stream(speech, nowhere, self.hop, 7 * self.hop * index) for index in range(streams)]
-        return paced(each, self.rate, seconds=seconds)
+        if self._batch is None:
+            self._batch = fastest_batch(self.engine)
+            self._say(f"{self._batch} at a time")
+        pool = RecognizerPool(
+            self.engine,
+            vad=DEFAULT_VAD if self.options.vad else None,
+            batch=self._batch,
+            queue_s=max(2.0, 4 * self.hop / self.rate),
+        )
+        return PooledRun(pool, speech, streams, nowhere).paced(seconds)
 
     def _capacity(self, speech: NDArray[np.float32], nowhere: TextIO, single: Run) -> list[Trial]:
         hop_ms = 1e3 * self.hop / self.rate

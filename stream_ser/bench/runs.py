@@ -24,7 +24,7 @@ STAGES = ("features", "inference", "decision", "delivery")
 #: Predictions of a stream that are not counted: caches and branch predictors are cold.
 WARM_UP = 4
 #: Between the streams of a paced run being set up and its first block.
-_LEAD_S = 0.05
+LEAD_S = 0.05
 
 
 class Clock(Protocol):
@@ -95,7 +95,7 @@ class Run:
 
 
 @dataclass
-class _Measured:
+class Measured:
     """Milliseconds of every hop so far."""
 
     stages: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in STAGES})
@@ -134,7 +134,7 @@ class Stream:
         self._spent_ms = 0.0
 
     def step(
-        self, measured: _Measured, clock: Clock, captured_at: float | None, counts: Callable[[Event], bool]
+        self, measured: Measured, clock: Clock, captured_at: float | None, counts: Callable[[Event], bool]
     ) -> None:
         """Push the next block and deliver what comes of it.
 
@@ -191,12 +191,12 @@ def any_prediction(event: Event) -> bool:
 def flat_out(stream: Stream, hops: int, rate: int, clock: Clock | None = None) -> Run:
     """Push one stream as fast as it goes until ``hops`` hops of speech were measured."""
     clock = clock or SystemClock()
-    measured = _Measured()
+    measured = Measured()
     cpu, wall = clock.cpu(), clock.now()
     while len(measured.compute) < hops:
         stream.step(measured, clock, None, asked)
-        _refuse_silence(stream, rate)
-    return _run("speech, flat out", [stream], measured, clock.now() - wall, clock.cpu() - cpu, rate)
+        refuse_silence(stream, rate)
+    return summarise("speech, flat out", [stream], measured, clock.now() - wall, clock.cpu() - cpu, rate)
 
 
 def paced(
@@ -225,9 +225,9 @@ def paced(
         raise ValueError("expected either hops or seconds")
     clock = clock or SystemClock()
     counts = any_prediction if quiet else asked
-    measured = _Measured()
+    measured = Measured()
     block_s = streams[0].block / rate
-    begin = clock.now() + _LEAD_S
+    begin = clock.now() + LEAD_S
     # A block is there when its last sample is; each stream is a little later than the one before.
     due = [(begin + (1 + index / len(streams)) * block_s, index) for index in range(len(streams))]
     heapq.heapify(due)
@@ -239,20 +239,32 @@ def paced(
         stream = streams[index]
         stream.step(measured, clock, at, counts)
         if not quiet:
-            _refuse_silence(stream, rate)
+            refuse_silence(stream, rate)
         done = stream.hops >= hops + WARM_UP if hops is not None else at - begin >= (seconds or 0.0)
         heapq.heappop(due) if done else heapq.heapreplace(due, (at + block_s, index))
     name = "quiet, paced" if quiet else "speech, paced"
-    return _run(name, streams, measured, clock.now() - wall, clock.cpu() - cpu, rate)
+    return summarise(name, streams, measured, clock.now() - wall, clock.cpu() - cpu, rate)
 
 
-def _refuse_silence(stream: Stream, rate: int) -> None:
-    # Not an assertion: a user's model may have thresholds that the clip never meets.
+class Pushed(Protocol):
+    """Audio on its way into a run: samples that were pushed, and hops that came of them."""
+
+    pushed: int
+    hops: int
+
+
+def refuse_silence(stream: Pushed, rate: int) -> None:
+    """End a run that measures nothing; a user's model may have thresholds that the clip never meets.
+
+    Raises:
+        ValueError: a minute without a hop.
+    """
     if stream.hops == 0 and stream.pushed > 60 * rate:
         raise ValueError("no hop of speech in a minute of it: the model's silence_dbfs or its window leave none")
 
 
-def _run(name: str, streams: Sequence[Stream], measured: _Measured, wall_s: float, cpu_s: float, rate: int) -> Run:
+def summarise(name: str, streams: Sequence[Pushed], measured: Measured, wall_s: float, cpu_s: float, rate: int) -> Run:
+    """What a run came to; the times as in :class:`Run`."""
     audio_s = sum(stream.pushed for stream in streams) / rate
     return Run(
         name=name,
