@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import os
@@ -165,12 +166,8 @@ class Engine:
         tensors = [*self._run.get_inputs(), *self._run.get_outputs()]
         self.batches = not any(isinstance(tensor.shape[0], int) for tensor in tensors)
         self._rows = np.empty((0, *self._input.shape[1:]), dtype=np.float32)
-        self._run_rows = self._run
-        self._bound = None
-        if providers.on_gpu(self.provider):
-            self._bound = self._bind(wanted, graphs=graphs)
-            # Where tensors have fixed places, and one stream has them all, others need a session of their own.
-            self._run_rows, _ = self._open(wanted, graphs=False) if self.batches else (self._run, False)
+        self._wanted = wanted
+        self._bound = self._bind(graphs=graphs) if providers.on_gpu(self.provider) else None
         self._run_network(self.initial_state())  # warm-up: the first run allocates
 
     def _open(self, wanted: list[str], *, graphs: bool) -> tuple[Any, bool]:
@@ -194,7 +191,12 @@ class Engine:
             _log.info("%s cannot be used: %s", wanted[0], error)
             return session, False
 
-    def _bind(self, wanted: list[str], *, graphs: bool) -> Bound:
+    @functools.cached_property
+    def _run_rows(self) -> Any:
+        """The session for many streams: one of its own where one stream has fixed places for all tensors."""
+        return self._run if self._bound is None else self._open(self._wanted, graphs=False)[0]
+
+    def _bind(self, *, graphs: bool) -> Bound:
         """Give all tensors their places on the GPU, and see that what is replayed there is what the CPU computes."""
         if graphs:
             bound = self._place(graphs=True)
@@ -207,7 +209,7 @@ class Engine:
                     _log.info("%s: CUDA graphs, within %.1e of the CPU", self.path, apart)
                     return bound
                 _log.warning("%s: CUDA graphs are %.1e from the CPU and are not used", self.path, apart)
-            self._run, _ = self._open(wanted, graphs=False)
+            self._run, _ = self._open(self._wanted, graphs=False)
         return self._place(graphs=False)
 
     def _place(self, *, graphs: bool) -> Bound:

@@ -11,7 +11,7 @@ import pytest
 
 from stream_ser import engine, providers
 from stream_ser.binding import Bound, OnDevice
-from stream_ser.errors import ModelError
+from stream_ser.errors import ModelError, ProviderError
 from stream_ser.pipeline import Recognizer
 
 pytest.importorskip("onnx")
@@ -180,6 +180,16 @@ def test_a_window_too(tiny_model: Path, on_gpu, monkeypatch: pytest.MonkeyPatch,
     assert said[0] == said[1] != []
 
 
+def test_many_streams_beside_one_with_places(tiny_model: Path, on_gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = engine.load(tiny_model, "cpu")
+    windows = np.random.default_rng(0).normal(-6.0, 3.0, (3, bound.frames, 64)).astype(np.float32)
+    alone = [bound.probabilities(window) for window in windows]
+    for step, expected in zip(bound.together(list(windows), [()] * 3), alone, strict=True):
+        np.testing.assert_allclose(step.probabilities, expected, atol=1e-6)
+    assert bound._run_rows is not bound._run
+    assert [bound.probabilities(window) for window in windows] == alone
+
+
 def test_where_graphs_go_wrong_the_engine_does_without(
     speller: Path, plain, on_gpu, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -226,3 +236,28 @@ def test_a_network_that_fails_on_the_device_is_a_model_error(speller: Path, on_g
     monkeypatch.setattr(loaded._bound, "run", broken)
     with pytest.raises(ModelError, match=r"cannot be run \(CUDA error: out of memory\)"):
         loaded.step(HOPS[0], loaded.initial_state())
+
+
+def test_a_provider_that_cannot_be_opened_is_told_from_a_file_that_cannot(
+    speller: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = engine.open_session
+
+    def without_gpu(path: Path, wanted: Any, threads: int) -> Any:
+        if wanted != [engine.CPU]:
+            raise ModelError(f"{path}: CUDA failure 100: no CUDA-capable device is detected")
+        return real(path, wanted, threads)
+
+    monkeypatch.setattr(engine, "open_session", without_gpu)
+    monkeypatch.setattr(engine, "available_providers", lambda: [providers.TENSORRT, engine.CUDA, engine.CPU])
+    monkeypatch.setattr(providers, "driver_present", lambda: True)
+    for name in ("cuda", "tensorrt"):
+        with pytest.raises(ProviderError, match=f"provider {name}: the session runs on CPUExecutionProvider instead"):
+            engine.load(speller, name)
+    loaded = engine.load(speller, "auto")
+    assert (loaded.provider, loaded._bound) == (engine.CPU, None)
+    assert loaded.note == "CUDA cannot be used here, running on CPUExecutionProvider (see 'stream-ser doctor')"
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(speller.read_bytes().replace(b"LogSoftmax", b"LogSoftmix"))
+    with pytest.raises(ModelError, match=r"damaged\.onnx: not a readable ONNX model"):
+        engine.load(damaged, "auto")
