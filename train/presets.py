@@ -55,9 +55,11 @@ def streaming() -> RunConfig:
 
     A window is a stream that has just begun. Its level is the network's own affair, for what comes is not known yet.
     """
-    window = WindowConfig(frames=304, hop=16, minimum=96)
-    model = StreamingSepTrConfig(n_frames=window.frames, num_classes=6)
-    return RunConfig(model, TrainConfig(epochs=45, early=0.3), window=window, network="streaming-septr")
+    features, window = FeatureConfig(), WindowConfig(frames=304, hop=16, minimum=96)
+    model = StreamingSepTrConfig(n_mels=features.n_mels, n_frames=window.frames)
+    return RunConfig(
+        model, TrainConfig(epochs=45, early=0.3), features=features, window=window, network="streaming-septr"
+    )
 
 
 def patches() -> RunConfig:
@@ -112,7 +114,6 @@ WIDE = (4096, 4096)
 #: over the mean vector.
 PRESETS: dict[str, dict[str, Callable[[], RunConfig]]] = {
     "septr": {"default": default, "patches": patches, "published": published},
-    "streaming-septr": {"default": streaming},
     "vit": {"default": control(default), "patches": control(patches)},
     "ast": {
         "default": of_model("ast", ASTConfig(), GENTLE),
@@ -140,6 +141,7 @@ PRESETS: dict[str, dict[str, Callable[[], RunConfig]]] = {
         "time": of_model("lenet5-1d", LeNet1dConfig(signal="time")),
     },
     "lenet5-2d": {"default": of_model("lenet5-2d", LeNet2dConfig())},
+    "streaming-septr": {"default": streaming},
 }
 
 

@@ -97,7 +97,6 @@ NETWORKS: dict[str, Network] = {
     network.name: network
     for network in (
         Network("septr", "separable transformer: attention along frequency, then along time", _septr),
-        Network("streaming-septr", "SepTr for streams: a hop costs the same however much was heard", _streaming_septr),
         Network("vit", "joint attention over SepTr's tokens, its control", _vit),
         Network("ast", "audio spectrogram transformer: overlapping patches, plain encoder", _ast),
         Network("alexnet-1d", "AlexNet over the mean log-mel vector, or over time", _alexnet_1d),
@@ -105,6 +104,7 @@ NETWORKS: dict[str, Network] = {
         Network("vgg16-2d", "VGG-16 over the mel image", _vgg16_2d),
         Network("lenet5-1d", "LeNet-5 over the mean log-mel vector, or over time", _lenet5_1d),
         Network("lenet5-2d", "LeNet-5 over the mel image, 32 x 32", _lenet5_2d),
+        Network("streaming-septr", "SepTr for streams: a hop costs the same however much was heard", _streaming_septr),
     )
 }
 

@@ -50,6 +50,9 @@ class StreamingSepTrConfig(TokenConfig):
         ValueError: a value out of range.
     """
 
+    n_mels: int = 64
+    n_frames: int = 304
+    num_classes: int = 6
     patch: tuple[int, int] = (16, 16)
     dim: int = 128
     depth: int = 2
