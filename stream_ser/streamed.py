@@ -17,8 +17,9 @@ from stream_ser.engine import Engine, Step
 from stream_ser.respell import Respeller
 from stream_ser.transcript import Line, Transcriber
 
-#: Heard before the voice, seconds: an utterance begins more softly than voice activity detection notices.
-PREROLL_S = 0.2
+#: Heard before the voice, seconds: an utterance begins more softly than voice activity detection notices, and networks
+#: are trained on clips that begin before the voice does.
+PREROLL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,8 +155,8 @@ def hear(speech: list[int | None], last: int = 24) -> tuple[list[np.ndarray], li
 def test_the_network_hears_whole_hops_from_before_the_voice_on() -> None:
     heard, begins = hear([None, None, None, 78, 78, 78, None])
     assert begins == [0]
-    # 20 frames before frame 78 lie in the hop from 48 on; the last hop brings out what is delayed.
-    np.testing.assert_array_equal(np.concatenate(heard[:-1]), np.arange(48, 144))
+    # 50 frames before frame 78 lie in the hop from 24 on; the last hop brings out what is delayed.
+    np.testing.assert_array_equal(np.concatenate(heard[:-1]), np.arange(24, 144))
     assert (heard[-1] == -1.0).all()
 
 

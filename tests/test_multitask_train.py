@@ -313,6 +313,17 @@ def test_help_is_its_own(call):
     assert "multitask" in call("train", "--help")[1]
 
 
+def test_a_batch_without_a_label_that_counts_changes_nothing(librispeech, emotions, tmp_path):
+    """Transcripts alone, and no weight for them."""
+    run = trainer(tmp_path, material(f"librispeech={librispeech}", f"csv={emotions}"), ctc_weight=0.0, epochs=1)
+    spoken_only = [batch for batch in run.train.ordered() if (batch.emotions == data.NO_EMOTION).all()]
+    assert spoken_only
+    before = [parameter.clone() for parameter in run.network.parameters()]
+    run.train.epoch = lambda *_: iter(spoken_only)
+    run.fit()
+    assert all(map(torch.equal, before, run.network.parameters()))
+
+
 def test_nothing_is_spelt_before_enough_was_heard():
     """Sound begins in frame 40 of 120; the text needs 3 of the 30 steps."""
     sound = np.full((64, 120), -11.0, np.float16)

@@ -118,14 +118,14 @@ def test_an_emotion_needs_no_words_and_silence_has_neither(loud: Recognizer) -> 
 
 def test_a_gap_ends_the_line_and_what_follows_begins_anew(loud: Recognizer) -> None:
     first, second = tones("__CAB"), tones("FED__")
-    events = run(loud, Cut([(0, first), (16_000, second)], [10**6], RATE))
-    assert [event.length for event in events if isinstance(event, Gap)] == [16_000]
+    events = run(loud, Cut([(0, first), (32_000, second)], [10**6], RATE))
+    assert [event.length for event in events if isinstance(event, Gap)] == [32_000]
     assert texts(events) == ["CAB", "FED"]
     # Recorded, the loss is zeros: the same words.
-    recorded = np.concatenate((first, np.zeros(16_000, np.float32), second))
+    recorded = np.concatenate((first, np.zeros(32_000, np.float32), second))
     assert lines(run(loud, Cut([(0, recorded)], [777], RATE))) == lines(events)
     # The state was reset: after the gap the network says what it says of the second part by itself.
-    alone = run(loud, Cut([(0, np.concatenate((np.zeros(len(first) + 16_000, np.float32), second)))], [10**6], RATE))
+    alone = run(loud, Cut([(0, np.concatenate((np.zeros(len(first) + 32_000, np.float32), second)))], [10**6], RATE))
     last, last_alone = ([e for e in found if isinstance(e, Prediction)][-1] for found in (events, alone))
     assert last == last_alone
 

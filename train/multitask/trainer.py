@@ -170,7 +170,8 @@ class SpokenTrainer(ABC, Generic[Run, Network, Record]):
                 step = (number - 1) * self.steps + min(index, self.steps - 1)
                 self._optimization.begin(step)
                 total, *losses = self.batch_losses(batch)
-                on_step(index + 1, self._optimization.end(step, total))
+                # A batch in which no clip has a label that counts teaches nothing.
+                on_step(index + 1, self._optimization.end(step, total) if total.requires_grad else 0.0)
                 told.append([float(loss.detach()) for loss in losses])
             self.history.append(self.record(number, np.mean(told, axis=0).tolist(), self._optimization.lr))
             self.save()
