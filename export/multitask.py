@@ -119,25 +119,28 @@ def make_card(state: dict[str, Any], network: Multitask) -> Card:
             "language_model": results.get("language_model", {}),
             "licences": dict(state["describe"]["licences"]),
         },
-        results=_results(results, describe["split"]),
+        results=_results(results),
         licence=f"The corpora's licences bind these weights: {licences}." if licences else "",
     )
 
 
-def _results(results: dict[str, Any], split: str) -> dict[str, Any]:
-    """Scores of whole clips by part: emotion as of every other model, and the error rates by corpus."""
+def _results(results: dict[str, Any]) -> dict[str, Any]:
+    """Scores of whole clips by part: emotion as of every other model, and the error rates by corpus.
+
+    How the parts were made is said of the training.
+    """
     found: dict[str, Any] = {}
     for part in ("validation", "test"):
         scores = results.get(part, {})
         if emotion := scores.get("emotion"):
             found[f"training_{part}"] = {
-                "protocol": f"{split}; torch, float32, the clip's end",
+                "protocol": f"{part} part; torch, float32, the clip's end",
                 **{name: emotion[name] for name in ("uar", "wa", "f1", "clips")},
             }
         for how in ("greedy", "with_language_model"):
             for corpus, rates in scores.get(how, {}).items():
                 found[f"{part}_{how}_{corpus}"] = {
-                    "protocol": f"{split}; whole clips, {how.replace('_', ' ')}",
+                    "protocol": f"{corpus}, {part} part; whole clips, {how.replace('_', ' ')}",
                     **{name: rates[name] for name in ("wer", "cer", "words")},
                 }
     return found

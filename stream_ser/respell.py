@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +38,14 @@ class LanguageModel:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], weight: float = WEIGHT, bonus: float = BONUS) -> LanguageModel:
-        """From an ARPA file, plain or ``.gz``.
+        """From an ARPA file, plain or ``.gz``, or that of a bundled network, by the network's name.
 
         Raises:
             DataError: it cannot be read.
         """
-        return cls(NgramModel.read(Path(path)), weight, bonus)
+        name = os.fspath(path)
+        bundled = Path(str(resources.files("stream_ser.assets"))) / f"{name}.arpa"
+        return cls(NgramModel.read(bundled if name.isidentifier() and bundled.is_file() else Path(path)), weight, bonus)
 
 
 class Respeller:

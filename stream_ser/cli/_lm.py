@@ -28,8 +28,9 @@ def lm_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--lm",
             type=click.Path(path_type=Path, dir_okay=False),
-            metavar="ARPA",
-            help="Spell what is said with this n-gram language model (.arpa, .arpa.gz); with a model that transcribes.",
+            metavar="NAME|ARPA",
+            help="Spell what is said with this n-gram language model, with a model that transcribes: a file (.arpa, "
+            ".arpa.gz), or 'multitask', that of the bundled one.",
         ),
     ):
         command = option(command)

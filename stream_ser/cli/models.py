@@ -149,8 +149,8 @@ def _measured(card: Card) -> Iterator[str]:
         numbers = [
             f"{key.upper()} {scores[key]:.4f}" for key in ("uar", "wa", "f1", "ece") if _is_number(scores.get(key))
         ]
-        if "clips" in scores:
-            numbers.append(f"{scores['clips']} clips")
+        numbers += [f"{key.upper()} {100 * scores[key]:.1f} %" for key in ("wer", "cer") if _is_number(scores.get(key))]
+        numbers += [f"{scores[key]} {key}" for key in ("clips", "words") if key in scores]
         yield f"{', '.join(numbers) or result} ({scores.get('protocol', name)})"
 
 
