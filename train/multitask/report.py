@@ -100,7 +100,8 @@ def plot_curves(history: Sequence[Epoch], path: Path) -> None:
         right.plot(
             epochs, [e.wer[name] for e in history], color=(BLUE, GREY)[number % 2], ls=style, label=f"WER {name}"
         )
-    right.set(xlabel="epoch", title="Validation", ylim=(0.0, 1.05))
+    most = max([1.0, *(rate for e in history for rate in e.wer.values())])
+    right.set(xlabel="epoch", title="Validation", ylim=(0.0, 1.05 * most))
     right.yaxis.set_major_formatter(PERCENT)
     right.legend(frameon=False)
     save(figure, path)
