@@ -240,7 +240,7 @@ def _in_halves(model: onnx.ModelProto) -> onnx.ModelProto:
 
     half = ONNXModel(convert_float_to_float16(model, keep_io_types=True))
     half.topological_sort()  # the converter puts the casts of the inputs last
-    return half.model  # type: ignore[no-any-return]
+    return half.model
 
 
 def _in_integers(model: onnx.ModelProto, static: bool, feeds: Sequence[Feed]) -> onnx.ModelProto:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -41,7 +42,8 @@ class _Hop(nn.Module):
 def states_of(network: StreamingSepTr) -> tuple[CardState, ...]:
     """What a card says of the network's state."""
     state = network.initial_state()
-    names = []
+    names: list[str] = []
+    part: Any
     for name, part in zip(State._fields, state, strict=True):
         names += [name] if isinstance(part, Tensor) else [f"{name}_{n}" for n in range(len(part))]
     return tuple(

@@ -171,7 +171,8 @@ def _answer(loaded: engine.Engine, window: NDArray[np.float32]) -> NDArray[np.fl
     for first in range(0, window.shape[1], hop):
         step = loaded.step(window[:, first : first + hop].T, state)
         state = step.state
-    return np.log(np.asarray(step.probabilities)) * loaded.card.temperature
+    logits: NDArray[np.float64] = np.log(np.asarray(step.probabilities)) * loaded.card.temperature
+    return logits
 
 
 @torch.no_grad()

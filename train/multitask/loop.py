@@ -163,7 +163,7 @@ class MultitaskTrainer(SpokenTrainer[MultitaskRun, Multitask, Epoch]):
         steps = torch.arange(log_probs.shape[1])
         quiet = (steps < batch.quiet[rows, None]).to(self.device)
         characters = torch.arange(log_probs.shape[2], device=self.device) != BLANK
-        return ctc_loss(
+        loss: Tensor = ctc_loss(
             log_probs.masked_fill(quiet[..., None] & characters, -torch.inf).transpose(0, 1),
             # One behind the other; clips without a text have none among them.
             batch.targets.to(self.device),
@@ -171,6 +171,7 @@ class MultitaskTrainer(SpokenTrainer[MultitaskRun, Multitask, Epoch]):
             batch.target_lengths[rows],
             BLANK,
         )
+        return loss
 
     def evaluate(self, batches: Batches) -> Outputs:
         """What the averaged network says of items."""
