@@ -90,7 +90,7 @@ def measure(memories_s: list[float], rounds: int) -> list[dict[str, float | str]
             hop_s = card.window.hop * card.features.hop_length / card.features.sample_rate
             for seconds, cost in zip(memories_s, costs, strict=True):
                 ratio = cost / costs[0]
-                row = {"network": card.name, "memory_s": seconds, "hop_ms": round(cost, 3)}
+                row: dict[str, float | str] = {"network": card.name, "memory_s": seconds, "hop_ms": round(cost, 3)}
                 found.append({**row, "ms_per_s": round(cost / hop_s, 3), "ratio": round(ratio, 3)})
     return found
 
