@@ -99,10 +99,8 @@ class Bound:
         graphs: the session captures CUDA graphs.
         seats: streams whose states stay on the device at a time.
 
-    Example:
-        >>> bound = Bound(session, {"features": (1, 64, 24)}, {"logits": (1, 6)}, [("h", "next_h", (1, 8))])
-        ... # doctest: +SKIP
-        >>> logits, *state = bound.run({"features": hop}, state)  # doctest: +SKIP
+    A caller writes ``bound = Bound(session, {"features": (1, 64, 24)}, {"logits": (1, 6)}, [("h", "next_h", (1, 8))])``
+    and for each hop ``logits, *state = bound.run({"features": hop}, state)``.
     """
 
     def __init__(

@@ -44,7 +44,8 @@ def test_a_stream_equals_the_whole(config, sizes):
         torch.testing.assert_close(logits, felt[:, end - 1], atol=1e-5, rtol=0.0)
         torch.testing.assert_close(log_probs, spelt[:, start:end], atol=1e-5, rtol=0.0)
     for one, other in zip(state, last, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=0.0)
+        # The running mean's sums grow with time: at 36 a step of float32 is 4e-6 already.
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-6)
 
 
 @torch.no_grad()
