@@ -72,7 +72,7 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
     """A table on standard output: the first column is a name, the others are numbers."""
     table = Table(title=title, title_justify="left")
     for index, name in enumerate(header):
-        table.add_column(name, justify="right" if index else "left", no_wrap=True)
+        table.add_column(name, justify="right" if index else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     Console().print(table)
