@@ -100,20 +100,25 @@ def test_a_hop_allocates_nothing_that_grows_with_it(normalization: str) -> None:
         return done
 
     run(100)
+    grown, peaks = [], []
     tracemalloc.start()
     try:
         run(100)
-        gc.collect()
-        before, _ = tracemalloc.get_traced_memory()
-        tracemalloc.reset_peak()
-        assert run(1_000) == 1_000
-        after, peak = tracemalloc.get_traced_memory()
+        for _ in range(3):
+            gc.collect()
+            before, _ = tracemalloc.get_traced_memory()
+            tracemalloc.reset_peak()
+            assert run(1_000) == 1_000
+            after, peak = tracemalloc.get_traced_memory()
+            grown.append(after - before)
+            peaks.append(peak - before)
     finally:
         tracemalloc.stop()
     # numpy keeps the shapes of a few views, and sums in small buffers. A window would be 75 KiB and the frames of a hop
-    # 20 KiB; a single object kept from every hop 28 KiB.
-    assert after - before < 16 * 1024
-    assert peak - before < 20 * 1024
+    # 20 KiB; a single object kept from every hop 28 KiB. What hops keep grows in every round; a thread that an earlier
+    # test left behind allocates in some of them.
+    assert min(grown) < 16 * 1024
+    assert min(peaks) < 20 * 1024
 
 
 def test_a_call_leaves_what_the_one_before_gave() -> None:
