@@ -201,3 +201,52 @@ def test_mistakes_are_one_line(call, tmp_path, arguments, said):
 def test_help_is_its_own(call):
     assert "--ctc-weight" in call("train", "transcriber", "--help")[1]
     assert "transcriber" in call("train", "--help")[1]
+
+
+def test_a_share_of_what_the_decoder_is_told_is_wrong():
+    torch.manual_seed(0)
+    told = torch.full((200, 50), 5)
+    told[:, 0] = 29
+    wrong = loop.mislead(told, 0.2, 29)
+    assert bool((wrong[:, 0] == 29).all())
+    changed = wrong[:, 1:][wrong[:, 1:] != 5]
+    assert 0.18 < changed.numel() / (200 * 49) < 0.21  # one draw in 28 is the character that was there
+    assert set(changed.tolist()) == set(range(1, 29)) - {5}
+    assert torch.equal(loop.mislead(told, 0.0, 29), told)
+
+
+def test_only_training_is_told_wrong(made, monkeypatch):
+    run = made(told_wrong=0.9)
+    batch = next(run.train.ordered())
+    heard = []
+    monkeypatch.setattr(loop, "mislead", lambda told, share, begin: heard.append(share) or told)
+    run.network.eval()
+    run.batch_losses(batch)
+    assert not heard
+    run.network.train()
+    run.batch_losses(batch)
+    assert heard == [0.9]
+
+
+def test_joined_clips_are_one_behind_the_other(made):
+    run = made(batch_size=4)
+    plain = {int(b.places[i]): (b, i) for b in run.train.ordered() for i in range(len(b.places))}
+    joined = 0
+    silent = AugmentConfig(cut_p=0.0, gain_db=0.0, time_masks=0, mel_masks=0)
+    for batch in run.train.epoch((0,), silent, 1, joined=0.999999):
+        texts = batch.targets.split(batch.target_lengths.tolist())
+        assert bool((batch.emotions == -1).all())
+        for row, place in enumerate(batch.places.tolist()):
+            source, i = plain[place]
+            first = source.targets.split(source.target_lengths.tolist())[i]
+            steps = int(source.steps[i])
+            torch.testing.assert_close(
+                batch.features[row, :, : steps * 4], source.features[i, :, : steps * 4], rtol=0, atol=1e-5
+            )
+            assert torch.equal(texts[row][: len(first)], first)
+            assert len(texts[row]) <= MODEL.max_tokens
+            if len(texts[row]) > len(first):
+                joined += 1
+                assert texts[row][len(first)] == run.vocabulary.space
+                assert int(batch.steps[row]) > steps
+    assert joined > 0

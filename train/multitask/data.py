@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -247,6 +248,7 @@ class Batches:
         stride: frames of a step.
         size: clips a batch.
         hear_first: frames of sound that are heard before anything is spelt.
+        longest_text: characters that two clips together may have.
 
     Raises:
         TrainError: there are no items.
@@ -262,6 +264,7 @@ class Batches:
         stride: int,
         size: int,
         hear_first: int = 0,
+        longest_text: int = sys.maxsize,
     ) -> None:
         if not heard.items:
             raise TrainError("there are no clips to make batches of")
@@ -269,9 +272,11 @@ class Batches:
         self._floor = features.log_floor
         self._mean, self._std = (torch.from_numpy(values)[:, None] for values in (mean, std))
         self._texts = [() if item.held_out else vocabulary.encode(item.text) for item in heard.items]
+        self._space = vocabulary.space
         self._stride = stride
         self._size = size
         self._hear_first = hear_first
+        self._longest_text = longest_text
         self._onsets: dict[tuple[int, int], int] = {}
 
     def ordered(self) -> Iterator[Batch]:
@@ -285,8 +290,15 @@ class Batches:
         order = self._list(repeat)
         return len(self._cut(order, np.zeros_like(order)))
 
-    def epoch(self, seed: tuple[int, ...], augment: AugmentConfig, repeat: int) -> Iterator[Batch]:
-        """Shuffled and augmented, clips of like length together; all draws hang on the seed."""
+    def epoch(self, seed: tuple[int, ...], augment: AugmentConfig, repeat: int, joined: float = 0.0) -> Iterator[Batch]:
+        """Shuffled and augmented, clips of like length together; all draws hang on the seed.
+
+        Args:
+            seed: of the draws.
+            augment: what is done to a clip.
+            repeat: how often a clip comes that has a transcript and no emotion.
+            joined: share of the batches whose clips are joined in pairs.
+        """
         rng = np.random.default_rng(seed)
         order = rng.permutation(self._list(repeat))
         copies = rng.integers(len(self.heard.copies), size=len(order))
@@ -296,7 +308,8 @@ class Batches:
             batches += [first + rows for rows in self._cut(order[pool], copies[pool])]
         for place in rng.permutation(len(batches)):
             rows = batches[place]
-            yield self._batch(order[rows], copies[rows], augment, rng)
+            pairs = joined > 0.0 and rng.random() < joined
+            yield self._batch(order[rows], copies[rows], augment, rng, pairs)
 
     def _cut(self, items: NDArray[np.int64], copies: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Places in ``items`` by batch: by length, and fewer of the long ones, for memory holds only so much."""
@@ -319,35 +332,66 @@ class Batches:
         copies: NDArray[np.int64],
         augment: AugmentConfig | None = None,
         rng: np.random.Generator | None = None,
+        pairs: bool = False,
     ) -> Batch:
-        parts = [self.heard.copies[copy][item] for item, copy in zip(chosen, copies, strict=True)]
-        steps = [max(1, part.shape[1] // self._stride) for part in parts]
-        features = torch.zeros(len(parts), len(self._mean), max(steps) * self._stride)
-        for row, part in enumerate(parts):
-            x = torch.from_numpy(part[:, : steps[row] * self._stride].astype(np.float32))
+        parts = []
+        for item, copy in zip(chosen, copies, strict=True):
+            part = self.heard.copies[copy][item]
+            x = torch.from_numpy(part[:, : max(1, part.shape[1] // self._stride) * self._stride].astype(np.float32))
             if augment is not None and rng is not None:
                 x = self._amplified(x, float(rng.uniform(-augment.gain_db, augment.gain_db)))
             x = (x - self._mean) / self._std
             if augment is not None and rng is not None:
                 x = spec_augment(x[None], augment, rng)[0]
-            features[row, :, : x.shape[1]] = x
+            parts.append(x)
         texts = [self._texts[item] for item in chosen]
+        emotions = [self.heard.items[item].emotion for item in chosen]
+        quiet = [self._quiet(item, copy) for item, copy in zip(chosen.tolist(), copies.tolist(), strict=True)]
+        if pairs and rng is not None:
+            parts, texts, quiet, chosen = self._joined(rng.permutation(len(parts)), parts, texts, quiet, chosen)
+            emotions = [NO_EMOTION] * len(parts)
+        steps = [-(-part.shape[1] // self._stride) for part in parts]
+        features = torch.zeros(len(parts), len(self._mean), max(steps) * self._stride)
+        for row, part in enumerate(parts):
+            features[row, :, : part.shape[1]] = part
         # Twice a letter needs a step between: such a text cannot be said so fast, and would only give an infinite loss.
         needed = [len(text) + sum(a == b for a, b in itertools.pairwise(text)) for text in texts]
         texts = [text if least <= n else () for text, least, n in zip(texts, needed, steps, strict=True)]
         quiet = [
-            max(0, min(self._quiet(item, copy), n - least)) if text else 0
-            for item, copy, text, least, n in zip(chosen.tolist(), copies.tolist(), texts, needed, steps, strict=True)
+            max(0, min(until, n - least)) if text else 0
+            for until, text, least, n in zip(quiet, texts, needed, steps, strict=True)
         ]
         return Batch(
             features,
             torch.tensor(steps),
-            torch.tensor([self.heard.items[item].emotion for item in chosen]),
+            torch.tensor(emotions),
             torch.tensor([token for text in texts for token in text], dtype=torch.long),
             torch.tensor([len(text) for text in texts]),
             torch.tensor(quiet),
             np.asarray(chosen, np.int64),
         )
+
+    def _joined(
+        self,
+        order: NDArray[np.int64],
+        parts: list[Tensor],
+        texts: list[tuple[int, ...]],
+        quiet: list[int],
+        chosen: NDArray[np.int64],
+    ) -> tuple[list[Tensor], list[tuple[int, ...]], list[int], NDArray[np.int64]]:
+        """One clip behind another, two by two, as ``order`` has them; those without a text are left out."""
+        space = () if self._space is None else (self._space,)
+        rows: list[tuple[list[int], tuple[int, ...]]] = []
+        for first in range(0, len(order), 2):
+            # Beside a clip whose text is unknown nothing could be learnt of the other.
+            two = [i for i in order[first : first + 2].tolist() if texts[i]]
+            text = texts[two[0]] + space + texts[two[1]] if len(two) == 2 else ()
+            rows += [(two, text)] if 0 < len(text) <= self._longest_text else [([i], texts[i]) for i in two]
+        if not rows:
+            rows = [([0], texts[0])]
+        firsts = [two[0] for two, _ in rows]
+        sounds = [torch.cat([parts[i] for i in two], dim=1) for two, _ in rows]
+        return sounds, [text for _, text in rows], [quiet[i] for i in firsts], chosen[firsts]
 
     def _quiet(self, item: int, copy: int) -> int:
         """Steps of a copy before anything may be spelt."""

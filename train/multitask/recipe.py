@@ -30,6 +30,8 @@ class SpokenLoop:
         grad_clip: largest gradient norm; 0 is no limit.
         copies: augmented copies of each clip that are made once, of which an epoch draws one.
         repeat: how often an epoch holds a clip that has a transcript and no emotion.
+        joined: share of the batches whose clips are joined in pairs, one text behind the other; their emotions are not
+            learnt. Where a network knows few sentences, it has to listen for where it is.
         held_out: sentences whose transcripts are not trained on, to measure what the network makes of new ones.
         validation_share: of the speakers of a corpus that comes without a validation part; as many are drawn for the
             test where it has no such part.
@@ -51,6 +53,7 @@ class SpokenLoop:
     grad_clip: float = 5.0
     copies: int = 3
     repeat: int = 3
+    joined: float = 0.0
     held_out: tuple[str, ...] = ()
     validation_share: float = 0.07
     precision: Precision = "bf16"
@@ -65,7 +68,7 @@ class SpokenLoop:
                 raise ValueError(f"{name} must be at least 1")
         if not 0.0 < self.lr < math.inf:
             raise ValueError("lr must be a positive number")
-        self._check_shares("label_smoothing", "ema_decay", "validation_share")
+        self._check_shares("label_smoothing", "ema_decay", "joined", "validation_share")
         self._check_not_negative("warmup_epochs", "weight_decay", "grad_clip", "seed", "threads")
 
     def _check_shares(self, *names: str) -> None:

@@ -165,7 +165,8 @@ class SpokenTrainer(ABC, Generic[Run, Network, Record]):
             torch.manual_seed(train.seed * 100_003 + number)
             self.network.train()
             told = []
-            for index, batch in enumerate(self.train.epoch((train.seed, number), self.config.augment, train.repeat)):
+            batches = self.train.epoch((train.seed, number), self.config.augment, train.repeat, train.joined)
+            for index, batch in enumerate(batches):
                 # The draw of copies can make some batches more or less than were counted.
                 step = (number - 1) * self.steps + min(index, self.steps - 1)
                 self._optimization.begin(step)

@@ -104,10 +104,16 @@ class TranscriberTrainer(SpokenTrainer[TranscriberRun, Transcriber, Epoch]):  # 
         """An untrained network, on the CPU."""
         return Transcriber(self.config.model)
 
+    def how(self) -> tuple[Any, ...]:
+        """Arguments of the batches: also the longest text that the decoder has places for."""
+        return *super().how(), 0, self.config.model.max_tokens
+
     def batch_losses(self, batch: Batch) -> Losses:
         """Both losses; a clip without a text, or with one that cannot be said so fast, adds nothing."""
         network, train = self.network, self.config.train
         inputs, expected = teach(batch.targets, batch.target_lengths, network.begin)
+        if network.training and train.told_wrong:
+            inputs = mislead(inputs, train.told_wrong, network.begin)
         with self.autocast():
             encoded, mask = network.encode(batch.features.to(self.device), batch.steps.to(self.device))
             logits = network(network.remember(encoded, mask), inputs.to(self.device))
@@ -183,6 +189,18 @@ def teach(targets: Tensor, lengths: Tensor, begin: int) -> tuple[Tensor, Tensor]
     places = torch.arange(expected.shape[1])
     unknown = (places > lengths[:, None]) | (lengths[:, None] == 0)
     return inputs, expected.masked_fill(unknown, _NOT_ASKED)
+
+
+def mislead(told: Tensor, share: float, begin: int) -> Tensor:
+    """What the decoder is told, with a ``share`` of the characters drawn anew from all; the beginning stays.
+
+    Args:
+        told: tokens ``(batch, length)``.
+        share: in [0, 1].
+        begin: class that comes before a text; the classes of the characters lie between :data:`END` and it.
+    """
+    wrong = torch.randint_like(told, END + 1, begin)
+    return torch.where((torch.rand(told.shape) < share) & (told != begin), wrong, told)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
