@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: E402
 from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
 
-from stream_ser.models.attention import lean_attention  # noqa: E402
+from stream_ser.models.attention import attention_by_head, lean_attention  # noqa: E402
 from stream_ser.models.tokens import Attention, TokenConfig, TransformerLayer  # noqa: E402
 
 LINES, TOKENS, HEADS, WIDTH = 3, 7, 2, 5
@@ -43,6 +43,42 @@ def test_equals_torchs_attention(dtype: torch.dtype, within: float) -> None:
 
 def test_gradients_by_differences() -> None:
     assert torch.autograd.gradcheck(lambda qkv: lean_attention(qkv, HEADS), draw(torch.float64))
+
+
+def by_head(dtype: torch.dtype) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((LINES, TOKENS, 6), (3 * HEADS * WIDTH, 6), (6, HEADS * WIDTH))
+    drawn = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes)
+    return [tensor.to(dtype).requires_grad_() for tensor in drawn]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "within"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 3e-2)], ids=str
+)
+def test_head_by_head_equals_torchs_attention(dtype: torch.dtype, within: float) -> None:
+    ours, theirs = by_head(dtype), by_head(torch.float64)
+    x, to_qkv, to_out = theirs
+    expected = torchs(x @ to_qkv.t()) @ to_out.t()
+    out = attention_by_head(*ours, HEADS)
+    weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
+    (expected * weights).sum().backward()
+    (out * weights.to(dtype)).sum().backward()
+    pairs = ((out.detach(), expected.detach()), *((a.grad, b.grad) for a, b in zip(ours, theirs, strict=True)))
+    for found, right in pairs:
+        torch.testing.assert_close(found.double(), right, atol=within * float(right.abs().max()), rtol=within)
+
+
+def test_gradients_head_by_head_by_differences() -> None:
+    assert torch.autograd.gradcheck(lambda *given: attention_by_head(*given, HEADS), by_head(torch.float64))
+
+
+def test_head_by_head_computes_in_autocasts_precision() -> None:
+    given = by_head(torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = attention_by_head(*given, HEADS)
+    assert torch.equal(inside, attention_by_head(*(tensor.bfloat16() for tensor in given), HEADS))
+    inside.float().sum().backward()
+    assert all(tensor.grad is not None and tensor.grad.dtype == torch.float32 for tensor in given)
 
 
 def test_the_precision_of_the_surroundings_does_not_matter() -> None:
@@ -103,6 +139,8 @@ def test_attention_that_is_computed_again_is_not_kept() -> None:
     ]
     whole, part = (kept(layer.attend, layer, x) for layer in layers)
     assert part < whole / 3
+    layer = Attention(16, 2, 64, dropout=0.0, recompute=True)
+    assert kept(layer, layer, x) == 4 * x.numel()  # its input
 
 
 def test_dropout_is_left_to_torch() -> None:

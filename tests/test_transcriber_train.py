@@ -15,7 +15,7 @@ from test_multitask_train import CPU, emotions, librispeech, material  # noqa: F
 from stream_ser.errors import DataError, TrainError
 from stream_ser.models.transcriber import Transcriber, TranscriberConfig
 from stream_ser.train.augment import AugmentConfig
-from stream_ser.train.ctc import ctc_loss
+from stream_ser.train.ctc import ctc_alignment, ctc_loss
 from stream_ser.train.multitask.data import Item
 from stream_ser.train.presets import apply_sections
 from stream_ser.train.transcriber import loop, recipe
@@ -58,23 +58,28 @@ def test_only_clips_with_a_text_are_used(librispeech, emotions):
 
 
 def test_the_losses_are_those_of_each_clip_alone(made):
-    run = made(ctc_weight=0.25, label_smoothing=0.0)
+    run = made(ctc_weight=0.25, guide_weight=0.5, label_smoothing=0.0)
     batch = next(run.train.ordered())
     network = run.network.eval()
-    total, attention, ctc = run.batch_losses(batch)
+    total, attention, ctc, guide = run.batch_losses(batch)
     texts = batch.targets.split(batch.target_lengths.tolist())
-    nats, characters, by_ctc = 0.0, 0, []
+    nats, characters, by_ctc, looked = 0.0, 0, [], []
     for features, steps, text in zip(batch.features, batch.steps, texts, strict=True):
         encoded, _ = network.encode(features[None, :, : steps * 4])
         told = torch.cat([torch.tensor([network.begin]), text])[None]
         expected = torch.cat([text, torch.tensor([0])])
-        log_probs = network(network.remember(encoded), told)[0].log_softmax(-1)
+        looks = []
+        log_probs = network(network.remember(encoded), told, looks)[0].log_softmax(-1)
+        (heard,) = ctc_alignment(network.ctc(encoded).transpose(0, 1).detach(), text, [int(steps)], [len(text)])
+        for place, (start, end) in enumerate(zip(heard.starts, heard.ends, strict=True)):
+            looked.append(-looks[0][0, place, max(0, start - 2) : end + 2].exp().sum().log())
         nats -= float(log_probs.gather(1, expected[:, None]).sum().detach())
         characters += len(expected)
         by_ctc.append(ctc_loss(network.ctc(encoded).transpose(0, 1), text, [int(steps)], [len(text)]).detach())
     assert float(attention.detach()) == pytest.approx(nats / characters, rel=1e-4)
     assert float(ctc.detach()) == pytest.approx(float(torch.stack(by_ctc).mean()), rel=1e-4)
-    torch.testing.assert_close(total, 0.75 * attention + 0.25 * ctc)
+    torch.testing.assert_close(guide, torch.stack(looked).mean(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(total, 0.75 * attention + 0.25 * ctc + 0.5 * guide)
 
 
 def test_a_batch_without_texts_changes_nothing(made):
@@ -83,7 +88,7 @@ def test_a_batch_without_texts_changes_nothing(made):
     silent = batch._replace(targets=batch.targets[:0], target_lengths=torch.zeros_like(batch.target_lengths))
     losses = run.batch_losses(silent)
     losses.total.backward()
-    assert [float(loss.detach()) for loss in losses] == [0.0, 0.0, 0.0]
+    assert [float(loss.detach()) for loss in losses] == [0.0, 0.0, 0.0, 0.0]
     assert not any(p.grad is not None and p.grad.any() for p in run.network.parameters())
 
 
@@ -93,11 +98,12 @@ def test_it_learns(made):
     first, last = run.history[0], run.history[-1]
     assert last.attention_loss < 0.7 * first.attention_loss
     assert last.ctc_loss < 0.7 * first.ctc_loss
+    assert last.guide_loss < first.guide_loss
     assert set(last.wer) == {"librispeech", "librispeech, held-out sentences"}
 
 
 def test_without_ctc_there_is_none(made):
-    run = made(ctc_weight=0.0, epochs=1)
+    run = made(ctc_weight=0.0, guide_weight=0.0, epochs=1)
     run.fit()
     assert run.history[0].ctc_loss == 0.0 < run.history[0].attention_loss
 
@@ -145,6 +151,10 @@ def test_configuration_survives_json():
     ("change", "said"),
     [
         ("train.ctc_weight=1", r"ctc_weight must be in \[0, 1\)"),
+        ("train.ctc_weight=0", "guide_weight needs CTC"),
+        ("train.guide_weight=-1", "guide_weight must not be negative"),
+        ("train.told_wrong=1", r"told_wrong must be in \[0, 1\)"),
+        ("train.joined=1", r"joined must be in \[0, 1\)"),
         ("train.emotion_weight=1", "unknown field 'emotion_weight'"),
         ("model.dim=100", "multiple of twice the heads"),
         ("features.n_mels=80", "model.n_mels 64 is not features.n_mels 80"),

@@ -28,7 +28,8 @@ def save(figure: Figure, path: Path) -> None:
     write_atomically(path, lambda part: figure.savefig(part, dpi=120, format="png", bbox_inches="tight"))
 
 
-def _tidy(axes: Axes, grid: str = "both") -> None:
+def tidy(axes: Axes, grid: str = "both") -> None:
+    """Light lines of the grid along ``grid``, no frame but below and on the left."""
     axes.grid(axis=grid, color=FAINT, linewidth=0.8)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -59,7 +60,7 @@ def plot_curves(history: Sequence[Epoch], path: Path) -> None:
     right.set_title(f"Validation UAR: last {100 * uar[-1]:.1f} %, best {100 * uar[best]:.1f} % (epoch {epochs[best]})")
     right.yaxis.set_major_formatter(PERCENT)
     for axes in (left, right):
-        _tidy(axes)
+        tidy(axes)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.margins(x=0.02)
         if len(epochs) == 1:
@@ -113,7 +114,7 @@ def _bars(axes: Axes, names: Sequence[str], values: Sequence[float], notes: Sequ
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0.0, 1.0)
     axes.xaxis.set_major_formatter(PERCENT)
-    _tidy(axes, "x")
+    tidy(axes, "x")
 
 
 def plot_recall(scores: Scores, labels: Sequence[str], path: Path, title: str) -> None:
@@ -171,7 +172,7 @@ def plot_speakers(
         axes.yaxis.set_major_formatter(PERCENT)
         axes.set_ylabel("UAR", color=INK)
         _mark_uar(axes, uar, interval, vertical=False)
-        _tidy(axes, "y")
+        tidy(axes, "y")
         axes.tick_params(axis="x", pad=1)
     else:
         axes.hist(values, bins=20, range=(0.0, 1.0), color=BLUE, rwidth=0.9)
@@ -179,7 +180,7 @@ def plot_speakers(
         axes.xaxis.set_major_formatter(PERCENT)
         axes.set_ylabel("speakers", color=INK)
         _mark_uar(axes, uar, interval, vertical=True)
-        _tidy(axes, "y")
+        tidy(axes, "y")
     _legend_below(figure, axes, title, "" if count <= DOTS else "UAR of a speaker")
     save(figure, path)
 
@@ -228,7 +229,7 @@ def plot_calibration(
     lower.hist(confidence, bins=len(after.counts), range=(0.0, 1.0), color=BLUE, rwidth=0.9)
     lower.set(xlabel="probability of the predicted class", ylabel="clips")
     for axes in (upper, lower):
-        _tidy(axes)
+        tidy(axes)
         axes.xaxis.set_major_formatter(PERCENT)
     upper.yaxis.set_major_formatter(PERCENT)
     figure.tight_layout()
@@ -281,7 +282,7 @@ def plot_runs(groups: Sequence[Sequence[Row]], path: Path) -> None:
         axes.set_ylim(len(group) - 0.5, -0.5)
         axes.set_xlim(0.0, 1.0)
         axes.xaxis.set_major_formatter(PERCENT)
-        _tidy(axes, "x")
+        tidy(axes, "x")
         axes.tick_params(axis="x", labelsize=8)
         place = 1.0
         for head, width, text in shown:

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .attention import lean_attention
+from .attention import attention_by_head, lean_attention
 from .base import NetworkConfig
 from .layers import Pool, check_choice, check_rate
 
@@ -174,17 +174,21 @@ class Attention(nn.Module):
     Vaswani et al. 2017, with ``heads * dim_head`` free of ``dim`` and no bias on queries, keys and values.
     """
 
-    def __init__(self, dim: int, heads: int, dim_head: int, dropout: float) -> None:
+    def __init__(self, dim: int, heads: int, dim_head: int, dropout: float, *, recompute: bool = False) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.recompute = heads, recompute
         self.to_qkv = nn.Linear(dim, 3 * heads * dim_head, bias=False)
         self.to_out = nn.Linear(heads * dim_head, dim)
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """``(batch, token, dim)`` to the same shape."""
+        on_cpu = self.training and x.device.type == "cpu" and not self.dropout
+        if on_cpu and self.recompute:
+            out = attention_by_head(x, self.to_qkv.weight, self.to_out.weight, self.heads)
+            return out + self.to_out.bias.to(out.dtype)
         qkv = self.to_qkv(x)
-        if self.training and qkv.device.type == "cpu" and not self.dropout:
+        if on_cpu:
             return self.to_out(lean_attention(qkv, self.heads))  # type: ignore[no-any-return]
         q, k, v = rearrange(qkv, "b n (three h d) -> three b h n d", three=3, h=self.heads).unbind(0)
         out = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
@@ -207,7 +211,9 @@ class TransformerLayer(nn.Module):
     def __init__(self, config: TokenConfig) -> None:
         super().__init__()
         self.norm_attention = nn.LayerNorm(config.dim)
-        self.attention = Attention(config.dim, config.heads, config.dim_head, config.dropout)
+        self.attention = Attention(
+            config.dim, config.heads, config.dim_head, config.dropout, recompute=config.recompute
+        )
         self.norm_mlp = nn.LayerNorm(config.dim)
         self.mlp = feed_forward(config)
         self.dropout = nn.Dropout(config.dropout)
@@ -215,7 +221,9 @@ class TransformerLayer(nn.Module):
 
     def attend(self, x: Tensor) -> Tensor:
         """``(batch, token, dim)`` to the same shape."""
-        if self.recompute and self.training and torch.is_grad_enabled():
+        # Without dropout attention on CPUs sees to that itself, and better.
+        again = self.recompute and (x.device.type != "cpu" or self.attention.dropout > 0.0)
+        if again and self.training and torch.is_grad_enabled():
             x = x + checkpoint(self._mix, x, use_reentrant=False)
         else:
             x = x + self._mix(x)

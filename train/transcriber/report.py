@@ -50,6 +50,7 @@ def describe_epoch(epoch: Epoch) -> str:
     wer = "".join(f"WER {name} {100 * rate:.1f} %  " for name, rate in epoch.wer.items())
     return (
         f"epoch {epoch.epoch:3d}  attention loss {epoch.attention_loss:.4f}  CTC loss {epoch.ctc_loss:.4f}  "
+        f"guide loss {epoch.guide_loss:.4f}  "
         f"validation: {wer}lr {epoch.lr:.1e}  {epoch.seconds:.0f} s"
     )
 
