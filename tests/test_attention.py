@@ -141,6 +141,8 @@ def test_attention_that_is_computed_again_is_not_kept() -> None:
     assert part < whole / 3
     layer = Attention(16, 2, 64, dropout=0.0, recompute=True)
     assert kept(layer, layer, x) == 4 * x.numel()  # its input
+    wide = Attention(16, 1, 128, dropout=0.0)
+    assert kept(wide, wide, x) == 4 * x.numel()
 
 
 def test_dropout_is_left_to_torch() -> None:

@@ -258,6 +258,16 @@ def test_the_file_hears_what_torch_hears_whole(exported, network) -> None:
         np.testing.assert_allclose(step.probabilities, torch.softmax(whole[hop] / 1.5, dim=-1), atol=1e-5)
 
 
+def test_moments_of_little_weight_are_the_same_in_the_file(network, tmp_path) -> None:
+    """The mean is a ratio of their sums: what the file computes of them has to be right in proportion."""
+    quiet = lively(network.config)
+    with torch.no_grad():
+        quiet.pool.weights.weight.mul_(0.1)
+        quiet.pool.weights.bias.fill_(-8.0)
+    done = to_onnx.export_checkpoint(write_run(tmp_path, quiet), tmp_path / "quiet.onnx")
+    assert done.difference < 1e-5
+
+
 def test_a_file_that_differs_is_not_written(exported, network, tmp_path, monkeypatch) -> None:
     """The file is of other weights than the checkpoint."""
     path = write_run(tmp_path, lively(network.config, seed=1))

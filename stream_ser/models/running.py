@@ -71,7 +71,9 @@ class RunningMean(nn.Module):
     def forward(self, x: Tensor, total: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Steps ``(batch, steps, width)`` and the sums before them, to the mean after each step and the sums."""
         values = functional.silu(self.values(x)).float().unflatten(-1, (self.heads, -1))
-        weights = torch.sigmoid(self.weights(x)).float()
+        # The sigmoid, by way of its logarithm: small weights keep all their digits, of which the mean needs a ratio.
+        # onnxruntime's sigmoid is right to some absolute error alone.
+        weights = torch.exp(-functional.softplus(-self.weights(x).float()))
         totals = decayed_sums((values * weights[..., None]).flatten(2), total, self.memory)
         sums = decayed_sums(weights, weight, self.memory)
         mean = totals.unflatten(-1, (self.heads, -1)) / (sums[..., None] + 1e-4)
