@@ -28,6 +28,7 @@ START_DBFS = -30.0
 MAX_GAIN_DB = 30.0
 #: The level rises at once and falls at this rate, dB a second: pauses are not made loud.
 FALL_DB_PER_S = 3.0
+_TARGET, _MAX_GAIN, _FULL_SCALE = 10.0 ** (TARGET_DBFS / 20.0), 10.0 ** (MAX_GAIN_DB / 20.0), np.float32(1.0)
 
 
 class Network(Protocol):
@@ -200,7 +201,11 @@ class VoiceDetector:
 
     def _level(self) -> None:
         """Make the chunk loud enough; never quieter, and never beyond full scale."""
-        self._power = max(float(np.mean(np.square(self._chunk, dtype=np.float64))), self._keep * self._power)
-        gain = 10.0 ** (TARGET_DBFS / 20.0) / self._power**0.5
-        self._chunk *= np.float32(min(max(gain, 1.0), 10.0 ** (MAX_GAIN_DB / 20.0)))
-        np.clip(self._chunk, -1.0, 1.0, out=self._chunk)
+        chunk = self._chunk
+        self._power = max(float(np.dot(chunk, chunk)) / chunk.size, self._keep * self._power)
+        gain = min(_TARGET / self._power**0.5, _MAX_GAIN)
+        if gain > 1.0:
+            chunk *= np.float32(gain)
+        # numpy's clip takes longer than both, and this runs thirty times a second in every stream.
+        np.minimum(chunk, _FULL_SCALE, out=chunk)
+        np.maximum(chunk, -_FULL_SCALE, out=chunk)

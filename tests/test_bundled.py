@@ -1,4 +1,4 @@
-"""The model that comes with a fresh install."""
+"""The models of emotion alone that come with a fresh install: the default, and the one that sees windows."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from stream_ser.pipeline import Recognizer
 CLIP = Path(__file__).parents[1] / "stream_ser" / "assets" / "demo.flac"
 
 
-@pytest.fixture(scope="module")
-def septr() -> engine.Engine:
-    return engine.load("septr", "cpu")
+@pytest.fixture(scope="module", params=[engine.DEFAULT_MODEL, "septr"])
+def septr(request) -> engine.Engine:
+    return engine.load(request.param, "cpu")
 
 
 def test_it_is_small_and_says_what_binds_it(septr) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pulse import SINK, PulseUnavailable, pulse_server
 
-from stream_ser.engine import bundled
+from stream_ser.engine import DEFAULT_MODEL
 from stream_ser.events import SILENCE, UNCERTAIN
 
 pytestmark = pytest.mark.audio_server
@@ -42,11 +42,9 @@ def comparable(events: list[dict]) -> list[dict]:
     return [{k: v for k, v in event.items() if k not in ("file", "timing")} for event in events]
 
 
-@pytest.mark.parametrize("model", ["septr", "tiny"])
+@pytest.mark.parametrize("model", [DEFAULT_MODEL, "tiny"])
 def test_listen_says_what_file_says(model, audio_env, tiny_model, tmp_path: Path) -> None:
-    if model == "septr" and not bundled():
-        pytest.skip("no model is bundled")
-    name = model if model == "septr" else str(tiny_model)
+    name = str(tiny_model) if model == "tiny" else model
     take = tmp_path / "take.wav"
     with subprocess.Popen(["paplay", f"--device={SINK}", str(CLIP)], env=audio_env) as player:
         try:

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="One JSON array with the whole cards.")
 def models(paths: tuple[str, ...], as_json: bool) -> None:
     """List the bundled models and separators, or the given ones: what they say, size, results, licence."""
-    from stream_ser.engine import bundled
+    from stream_ser.engine import DEFAULT_MODEL, bundled
     from stream_ser.separator import bundled_separators
 
-    cards = [_read(path) for path in paths or [*bundled(), *bundled_separators()]]
+    known = [*bundled(), *bundled_separators()]
+    cards = [_read(path) for path in paths or known]
     if as_json:
         import json
 
@@ -50,7 +51,8 @@ def models(paths: tuple[str, ...], as_json: bool) -> None:
         rows = describe(path, card) if isinstance(card, Card) else describe_separator(path, card)
         for name, value in rows:
             grid.add_row(name, "\n".join(map(printable, value.split("\n"))))
-        console.print(card.name, style="bold")
+        default = path.stem == DEFAULT_MODEL and path in known
+        console.print(f"{card.name} (the default)" if default else card.name, style="bold")
         console.print(grid)
         console.print()
 

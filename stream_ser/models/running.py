@@ -6,6 +6,8 @@ stable.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -30,6 +32,8 @@ def decayed_sums(x: Tensor, carried: Tensor, memory: float) -> Tensor:
     Returns:
         ``(batch, steps, width)``; the last one is to be carried on.
     """
+    if x.shape[1] == 1:
+        return x + math.exp(-1.0 / memory) * carried[:, None]
     share, before = _shares(x.shape[1], memory, x)
     return share @ x + before * carried[:, None]
 
