@@ -88,7 +88,8 @@ class _ByHead(torch.autograd.Function):
         ctx.heads = heads
         ctx.save_for_backward(x, to_qkv, to_out)
         assert total is not None
-        return total.to(x.dtype).unflatten(0, x.shape[:2])
+        result: Tensor = total.to(x.dtype).unflatten(0, x.shape[:2])
+        return result
 
     @staticmethod
     @once_differentiable

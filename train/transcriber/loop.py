@@ -156,7 +156,8 @@ class TranscriberTrainer(SpokenTrainer[TranscriberRun, Transcriber, Epoch]):  # 
     def record(self, number: int, losses: Sequence[float], lr: float) -> Epoch:
         """Measure the averaged network on the validation part."""
         wer = {name: rates.wer for name, rates in self.evaluate(self.validation).rates().items()}
-        return Epoch(number, *losses, wer, lr, self.epoch_seconds)
+        attention, ctc, guide = losses
+        return Epoch(number, attention, ctc, guide, wer, lr, self.epoch_seconds)
 
     @classmethod
     def read_record(cls, content: dict[str, Any]) -> Epoch:
