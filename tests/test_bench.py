@@ -168,6 +168,12 @@ def test_hops_are_whole_frames(tiny_model: Path) -> None:
         with_hop(load(tiny_model, "cpu"), 105)
 
 
+def test_a_network_with_states_has_one_hop() -> None:
+    assert with_hop(load("multitask", "cpu"), 240).card.window.hop == 24
+    with pytest.raises(ModelError, match="multitask hears hops of 240 ms and no others"):
+        with_hop(load("multitask", "cpu"), 120)
+
+
 def test_report_survives_json_and_ratios_are_now_over_then(tiny_model: Path) -> None:
     report = Bench(Options(str(tiny_model), "cpu", vad=False, hops=5, paced=False)).run(start_up=False)
     content = json.loads(json.dumps(report.to_dict()))

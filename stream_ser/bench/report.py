@@ -101,7 +101,7 @@ def with_hop(engine: Engine, hop_ms: float | None) -> Engine:
     """Let a model predict at another pace.
 
     Raises:
-        ModelError: no whole number of frames.
+        ModelError: no whole number of frames, or not what a network with states was made for.
     """
     if hop_ms is None:
         return engine
@@ -110,6 +110,9 @@ def with_hop(engine: Engine, hop_ms: float | None) -> Engine:
     if frames < 1 or abs(frames - round(frames)) > 1e-6:
         step_ms = 1_000 * features.hop_length / features.sample_rate
         raise ModelError(f"a hop of {hop_ms:g} ms is no whole number of frames; expected a multiple of {step_ms:g} ms")
+    if engine.card.states and round(frames) != window.hop:
+        own_ms = 1_000 * window.hop * features.hop_length / features.sample_rate
+        raise ModelError(f"{engine.card.name} hears hops of {own_ms:g} ms and no others; leave the hop out")
     engine.card = replace(engine.card, window=replace(window, hop=round(frames)))
     return engine
 

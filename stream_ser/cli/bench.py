@@ -36,9 +36,7 @@ def _numbers(text: str, least: float, option: str) -> list[float]:
 @click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="In one inference.")
 @click.option("--streams", metavar="N,...", help="Also so many at once, on one core.")
 @click.option("--capacity", is_flag=True, help="Also find how many streams one core bears, by trying.")
-@click.option(
-    "--windows", metavar="S,...", help="Also the network with windows this long, its weights drawn at random."
-)
+@click.option("--windows", metavar="S,...", help="Also the network with windows or a memory so long, untrained.")
 @click.option("--flat-out", "flat_only", is_flag=True, help="Leave out the runs at the pace of speech.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--compare", type=click.Path(path_type=Path, dir_okay=False), metavar="JSON", help="Print ratios to it.")
@@ -111,21 +109,26 @@ def _windows(options: Options, lengths_s: list[float], say: Say) -> list[dict[st
     import tempfile
     from dataclasses import replace
 
+    if not lengths_s:
+        return []
     from stream_ser.bench.report import Bench
     from stream_ser.engine import load
+    from stream_ser.export.untrained import write_untrained
 
+    card = load(options.model, "cpu").card
     found: list[dict[str, Any]] = []
     for seconds in lengths_s:
-        from stream_ser.export.untrained import write_untrained
-
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "untrained.onnx"
-            write_untrained(load(options.model, "cpu").card, seconds, path)
+            write_untrained(card, seconds, path)
             say(f"a window of {seconds:g} s")
             alone = replace(options, model=str(path), streams=(), capacity=False, paced=False)
             content = Bench(alone).run(start_up=False).to_dict()
             run = content["runs"][0]
-            found.append({**content["model"], "stages": run["stages"], "compute": run["compute"], "rtf": run["rtf"]})
+            # Of a network with states it is its memory that is so long.
+            lasting = {"window_s": seconds} if card.states else {}
+            measured = {"stages": run["stages"], "compute": run["compute"], "rtf": run["rtf"]}
+            found.append({**content["model"], **lasting, **measured})
     return found
 
 
@@ -158,7 +161,7 @@ def _show(content: dict[str, Any]) -> None:
     if content["rss_mb"] is not None:
         click.echo(f"memory {content['rss_mb']:.0f} MB")
     if content["windows"]:
-        click.echo("\nwindow, random weights: compute p50, p99, inference p50 (ms a hop)")
+        click.echo("\nwindow or memory, random weights: compute p50, p99, inference p50 (ms a hop)")
         for window in content["windows"]:
             compute, inference = window["compute"], window["stages"]["inference"]
             click.echo(
