@@ -130,15 +130,16 @@ def test_another_plan_does_not_pass_for_this_one(plan: Path, tmp_path: Path, sta
     assert "remove" in call(plan, out).stderr
 
 
-def test_a_run_starts_from_one_before_it_or_from_a_bundled_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["init", "teacher"])
+def test_a_run_starts_or_learns_from_one_before_it_or_from_a_bundled_model(tmp_path: Path, option: str) -> None:
     path = tmp_path / "plan.json"
     run = {"network": "septr", "data": ["crema-d"]}
-    path.write_text(json.dumps({"runs": [{**run, "name": "a"}, {**run, "name": "b", "init": "a"}]}))
+    path.write_text(json.dumps({"runs": [{**run, "name": "a"}, {**run, "name": "b", option: "a"}]}))
     second = compare.read_plan(path)[1][1]
     (tmp_path / "a").mkdir()
     for folder, start in ((tmp_path / "b", str(tmp_path / "a")), (tmp_path / "elsewhere" / "b", "a")):
         line = compare.command(second, Path("/data"), folder)
-        assert line[line.index("--init") + 1] == start
+        assert line[line.index(f"--{option}") + 1] == start
 
 
 def test_changes_may_name_the_data_root(tmp_path: Path) -> None:

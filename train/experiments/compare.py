@@ -50,6 +50,7 @@ class Run:
         seeds: one is one run; several give a folder of runs.
         epochs: instead of the recipe's.
         init: what to start from: a run of the same plan that comes before, or a bundled model.
+        teacher: what to learn from, likewise.
         changes: ``SECTION.FIELD=VALUE`` each.
     """
 
@@ -62,6 +63,7 @@ class Run:
     seeds: tuple[int, ...] = (0,)
     epochs: int | None = None
     init: str = ""
+    teacher: str = ""
     changes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -146,9 +148,10 @@ def command(run: Run, data_root: Path, folder: Path, more: Sequence[str] = ()) -
     found = [argument.replace("{data}", str(data_root)) for argument in found]
     for name in run.data:
         found += ["--data", f"{name}={data_root / name}"]
-    if run.init:
-        earlier = folder.parent / run.init
-        found += ["--init", str(earlier) if earlier.is_dir() else run.init]
+    for option, model in (("--init", run.init), ("--teacher", run.teacher)):
+        if model:
+            earlier = folder.parent / model
+            found += [option, str(earlier) if earlier.is_dir() else model]
     found += ["--out", str(folder)]
     if next(folder.rglob(CHECKPOINT), None) is not None:
         found.append("--resume")
