@@ -30,7 +30,7 @@ from stream_ser.providers import Provider as Provider
 from stream_ser.providers import Wanted
 from stream_ser.text import printable
 
-DEFAULT_MODEL = "septr"
+DEFAULT_MODEL = "streaming-septr"
 INPUT_NAME, OUTPUT_NAME = "log_mel", LOGITS
 _log = logging.getLogger(__name__)
 #: onnxruntime's log levels.

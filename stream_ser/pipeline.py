@@ -68,7 +68,7 @@ class Recognizer:
         >>> recognizer = Recognizer(vad=None)
         >>> events = recognizer.push(np.zeros(40_000, dtype=np.float32))
         >>> [(event.start, event.end, event.probabilities) for event in events][-1]
-        (0, 36352, ())
+        (0, 38752, ())
         >>> recognizer.flush()[-1].label, recognizer.summary().label
         ('silence', 'silence')
     """
