@@ -128,6 +128,11 @@ class Framer:
         self.total = self.last_end = start
         self._next_end = start + self._first
 
+    @property
+    def next_end(self) -> int:
+        """Position one past the last item of the next window."""
+        return self._next_end
+
     def push(self, items: Array) -> Iterator[Windows]:
         """Take ``(n, *item_shape)`` items and give out every window that they complete.
 

@@ -105,6 +105,8 @@ class Recognizer:
             at_once=1,
         )
         self._vad = None if vad is None else VoiceDetector(features.sample_rate, vad)
+        # What came since the last hop, up to where the next one is complete.
+        self._early = np.empty(features.samples_for(max(window.hop, window.minimum)), dtype=np.float32)
         self._tally = Tally(self.card.labels, features.sample_rate, keep_judged)
         self._decider = Decider(self.card.labels, features.sample_rate, decider or self.card.decider)
         self._speech = Speech(features, vad, self._decider.config.silence_dbfs, self._nothing)
@@ -135,6 +137,7 @@ class Recognizer:
         self._voices = [Voice(start, 0.0, False, False)]
         self._lost = self._skipped = 0
         self._skipped_last = False
+        self._waiting = 0
         self._features_s = self._inference_s = 0.0
         self._tally.reset()
         self._predicted = False
@@ -239,6 +242,8 @@ class Recognizer:
     def ending(self) -> Asking[list[Event]]:
         """The work of :meth:`flush`, as :meth:`asking`."""
         events: list[Event] = []
+        if self._waiting:
+            yield from self._work(self._held(), events, None, False)
         shortest = self.card.window.shortest
         if self._columns.total - self._first_column < shortest:
             features = self.card.features
@@ -270,7 +275,28 @@ class Recognizer:
     def _take(
         self, samples: NDArray[np.float32], events: list[Event], captured_at: float | None, behind: bool
     ) -> Asking[None]:
+        """Take samples in; before a hop is complete they only wait.
+
+        Nothing could come of them yet, and one wake-up's work is cheaper than that of many: caches are warm after the
+        first of it. A microphone's blocks cost a third so.
+        """
+        due = self._start + self.card.features.samples_for(self._columns.next_end - self._first_column)
         self._samples += samples.size
+        if self._samples < due:
+            self._early[self._waiting : self._waiting + samples.size] = samples
+            self._waiting += samples.size
+            return
+        held = self._held()
+        yield from self._work(np.concatenate((held, samples)) if held.size else samples, events, captured_at, behind)
+
+    def _held(self) -> NDArray[np.float32]:
+        """What has waited, which does so no longer; valid until samples wait again."""
+        held, self._waiting = self._early[: self._waiting], 0
+        return held
+
+    def _work(
+        self, samples: NDArray[np.float32], events: list[Event], captured_at: float | None, behind: bool
+    ) -> Asking[None]:
         started = time.perf_counter()
         if self._vad is not None:
             self._voices += self._vad.push(samples)

@@ -28,6 +28,7 @@ START_DBFS = -30.0
 MAX_GAIN_DB = 30.0
 #: The level rises at once and falls at this rate, dB a second: pauses are not made loud.
 FALL_DB_PER_S = 3.0
+#: The same as amplitudes.
 _TARGET, _MAX_GAIN, _FULL_SCALE = 10.0 ** (TARGET_DBFS / 20.0), 10.0 ** (MAX_GAIN_DB / 20.0), np.float32(1.0)
 
 
@@ -162,7 +163,7 @@ class VoiceDetector:
         self._voiced_end = start
 
     def push(self, samples: NDArray[np.float32]) -> list[Voice]:
-        """Take ``(time,)`` samples; returns the chunks that they complete."""
+        """Take ``(time,)`` finite samples, full scale at 1; returns the chunks that they complete."""
         heard = []
         taken = 0
         while taken < len(samples):

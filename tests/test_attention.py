@@ -104,6 +104,18 @@ def kept(forward: Callable[[torch.Tensor], torch.Tensor], layer: torch.nn.Module
     return sum(found.values())
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("width", [32, 128])
+def test_a_layer_says_in_training_what_it_says_later(width: int, precision: torch.dtype) -> None:
+    torch.manual_seed(0)
+    layer, x = Attention(16, 2, width, dropout=0.0), torch.randn(4, 33, 16)
+    within = 1e-5 if precision == torch.float32 else 2e-2
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+        training, later = layer(x), layer.eval()(x)
+    assert training.dtype == later.dtype
+    torch.testing.assert_close(training.float(), later.float(), atol=within, rtol=within)
+
+
 def test_a_layer_in_training_keeps_less_and_says_the_same() -> None:
     torch.manual_seed(0)
     layer = Attention(16, 2, 32, dropout=0.0)

@@ -249,7 +249,7 @@ def test_gpus_are_named_as_their_driver_names_them(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.slow
 def test_windows_of_other_lengths_are_networks_of_that_length(call: Callable[..., tuple[int, str, str]]) -> None:
-    code, out, _ = call("bench", "--flat-out", "--hops", "3", "--windows", "0.5,1", "--json")
+    code, out, _ = call("bench", "--model", "septr", "--flat-out", "--hops", "3", "--windows", "0.5,1", "--json")
     assert code == 0
     windows = json.loads(out)["windows"]
     # Rounded up to whole tokens of 16 frames of 10 ms; a frame is 32 ms long.

@@ -17,35 +17,35 @@ CLIP = Path(__file__).parents[1] / "stream_ser" / "assets" / "demo.flac"
 
 
 @pytest.fixture(scope="module", params=[engine.DEFAULT_MODEL, "septr"])
-def septr(request) -> engine.Engine:
+def bundled(request) -> engine.Engine:
     return engine.load(request.param, "cpu")
 
 
-def test_it_is_small_and_says_what_binds_it(septr) -> None:
-    assert septr.path.stat().st_size <= 16e6
-    assert "CREMA-D" in septr.card.licence.upper()
-    assert "ODbL" in septr.card.licence
-    assert "CC BY-NC-SA" in septr.card.licence
-    assert septr.card.training["corpora"] == {"crema-d": 5_885, "ravdess": 879}
-    assert len(septr.card.training["train_speakers"]) == 63 + 16
-    assert septr.card.training["macs"] <= 1.5e9
+def test_it_is_small_and_says_what_binds_it(bundled) -> None:
+    assert bundled.path.stat().st_size <= 16e6
+    assert "CREMA-D" in bundled.card.licence.upper()
+    assert "ODbL" in bundled.card.licence
+    assert "CC BY-NC-SA" in bundled.card.licence
+    assert bundled.card.training["corpora"] == {"crema-d": 5_885, "ravdess": 879}
+    assert len(bundled.card.training["train_speakers"]) == 63 + 16
+    assert bundled.card.training["macs"] <= 1.5e9
     for corpus, least in (("crema-d", 0.65), ("ravdess", 0.55)):
-        results = septr.card.results[f"{corpus} validation"]
+        results = bundled.card.results[f"{corpus} validation"]
         assert results["uar"] >= least
         assert "none of them heard in training; ONNX" in results["protocol"]
 
 
-def test_it_hears_the_demo(septr) -> None:
-    recognizer = Recognizer(septr)
+def test_it_hears_the_demo(bundled) -> None:
+    recognizer = Recognizer(bundled)
     events = [event for block in read_blocks(CLIP) for event in recognizer.push(block)] + recognizer.flush()
-    spoken = [e for e in events if isinstance(e, Decision) and e.label in septr.card.labels]
+    spoken = [e for e in events if isinstance(e, Decision) and e.label in bundled.card.labels]
     assert spoken
-    assert recognizer.summary().label in septr.card.labels
+    assert recognizer.summary().label in bundled.card.labels
 
 
-def test_any_split_gives_the_same_events(septr) -> None:
+def test_any_split_gives_the_same_events(bundled) -> None:
     samples = np.concatenate(list(read_blocks(CLIP)))[: 6 * 16_000]
-    recognizer = Recognizer(septr)
+    recognizer = Recognizer(bundled)
     whole = recognizer.push(samples) + recognizer.flush()
     recognizer.reset()
     rng = np.random.default_rng(0)
@@ -56,14 +56,14 @@ def test_any_split_gives_the_same_events(septr) -> None:
 
 
 @pytest.mark.slow
-def test_its_accuracy_on_unseen_speakers(septr, crema_d) -> None:
+def test_its_accuracy_on_unseen_speakers(bundled, crema_d) -> None:
     from stream_ser.train import corpora, splits
     from stream_ser.train.evaluate import evaluate
 
     clips = splits.fixed([corpora.load("crema-d", crema_d)]).validation
-    scores = evaluate(septr, clips).scores
+    scores = evaluate(bundled, clips).scores
     assert scores.uar >= 0.50
-    assert scores.uar == pytest.approx(septr.card.results["crema-d validation"]["uar"], abs=0.005)
+    assert scores.uar == pytest.approx(bundled.card.results["crema-d validation"]["uar"], abs=0.005)
 
 
 @pytest.mark.slow

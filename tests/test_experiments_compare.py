@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,18 @@ def test_a_run_starts_or_learns_from_one_before_it_or_from_a_bundled_model(tmp_p
     for folder, start in ((tmp_path / "b", str(tmp_path / "a")), (tmp_path / "elsewhere" / "b", "a")):
         line = compare.command(second, Path("/data"), folder)
         assert line[line.index(f"--{option}") + 1] == start
+
+
+def test_a_run_of_before_there_were_teachers_is_finished(tmp_path: Path) -> None:
+    run = compare.read_plan(compare.find_plan("streaming"))[1][0]
+    record = compare._plain(run)
+    (tmp_path / compare.RECORD).write_text(json.dumps({"run": record, "finished": True}))
+    assert compare.is_finished(run, tmp_path)
+    del record["teacher"]
+    (tmp_path / compare.RECORD).write_text(json.dumps({"run": record, "finished": True}))
+    assert compare.is_finished(replace(run, teacher=""), tmp_path)
+    with pytest.raises(TrainError, match="other settings"):
+        compare.is_finished(run, tmp_path)
 
 
 def test_changes_may_name_the_data_root(tmp_path: Path) -> None:

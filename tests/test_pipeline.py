@@ -50,6 +50,42 @@ def test_sample_by_sample_gives_the_same_events(model, speechlike) -> None:
     assert events_of(recognizer, samples, [1]) == whole
 
 
+def test_short_blocks_wait_until_a_hop_is_complete(model, speechlike, monkeypatch) -> None:
+    worked = []
+    work = Recognizer._work
+
+    def counted(self, samples, *rest):
+        worked.append(len(samples))
+        return work(self, samples, *rest)
+
+    monkeypatch.setattr(Recognizer, "_work", counted)
+    events = events_of(Recognizer(model), speechlike(3.0, 0), [320])
+    hops = sum(isinstance(event, Prediction) for event in events)
+    assert len(worked) == hops == 9  # the last one is of the flush
+    assert sum(worked) == 48_000
+
+
+def test_a_block_that_waits_may_be_overwritten(model, speechlike) -> None:
+    samples = speechlike(2.0, 1)
+    recognizer = Recognizer(model)
+    whole = events_of(recognizer, samples, [len(samples)])
+    recognizer.reset()
+    block, events = np.empty(160, np.float32), []
+    for part in samples.reshape(-1, 160):
+        block[:] = part
+        events += recognizer.push(block)
+        block[:] = np.nan
+    assert events + recognizer.flush() == whole
+
+
+def test_what_waits_is_forgotten_by_a_reset(model, speechlike) -> None:
+    samples = speechlike(2.0, 2)
+    recognizer = Recognizer(model)
+    whole = events_of(recognizer, samples, [len(samples)])
+    recognizer.push(np.ones(700, np.float32))
+    assert events_of(recognizer, samples, [160]) == whole
+
+
 def test_predictions_lie_on_the_hop_grid(model, speechlike) -> None:
     events = events_of(Recognizer(model), speechlike(4.0, 0), [1_000])
     predictions = [e for e in events if isinstance(e, Prediction)]

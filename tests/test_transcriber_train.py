@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from cli_fakes import call, one_line  # noqa: F401 - fixtures
 
@@ -12,11 +13,12 @@ pytest.importorskip("torch")
 import torch
 from test_multitask_train import CPU, emotions, librispeech, material  # noqa: F401 - fixtures
 
+from stream_ser.config import FeatureConfig
 from stream_ser.errors import DataError, TrainError
 from stream_ser.models.transcriber import Transcriber, TranscriberConfig
 from stream_ser.train.augment import AugmentConfig
-from stream_ser.train.ctc import ctc_alignment, ctc_loss
-from stream_ser.train.multitask.data import Item
+from stream_ser.train.ctc import ENGLISH, ctc_alignment, ctc_loss
+from stream_ser.train.multitask.data import Batches, Heard, Item
 from stream_ser.train.presets import apply_sections
 from stream_ser.train.transcriber import loop, recipe
 from stream_ser.train.transcriber.loop import TranscriberTrainer, with_texts
@@ -238,25 +240,54 @@ def test_only_training_is_told_wrong(made, monkeypatch):
     assert heard == [0.9]
 
 
-def test_joined_clips_are_one_behind_the_other(made):
-    run = made(batch_size=4)
-    plain = {int(b.places[i]): (b, i) for b in run.train.ordered() for i in range(len(b.places))}
-    joined = 0
-    silent = AugmentConfig(cut_p=0.0, gain_db=0.0, time_masks=0, mel_masks=0)
-    for batch in run.train.epoch((0,), silent, 1, joined=0.999999):
-        texts = batch.targets.split(batch.target_lengths.tolist())
+def batches(texts: tuple[str, ...], frames: tuple[int, ...], longest_text: int = 99) -> Batches:
+    """Clips whose features are the number of the clip, each with an emotion."""
+    items = tuple(Item(None, "x", 3, text, text == "STOP IT") for text in texts)
+    sounds = [np.full((64, n), place, np.float16) for place, n in enumerate(frames)]
+    zeros, ones = np.zeros(64, np.float32), np.ones(64, np.float32)
+    return Batches(Heard(items, (sounds,)), FeatureConfig(), zeros, ones, ENGLISH, 4, 8, 0, longest_text)
+
+
+SILENT = AugmentConfig(cut_p=0.0, gain_db=0.0, time_masks=0, mel_masks=0)
+
+
+def test_joined_clips_are_one_behind_the_other() -> None:
+    texts, frames = ("A", "BE", "SEE", "DODO", "EEE"), (48, 40, 52, 60, 44)
+    made = list(batches(texts, frames).epoch((0,), SILENT, 1, joined=1.0 - 2**-53))
+    found = set()
+    for batch in made:
         assert bool((batch.emotions == -1).all())
-        for row, place in enumerate(batch.places.tolist()):
-            source, i = plain[place]
-            first = source.targets.split(source.target_lengths.tolist())[i]
-            steps = int(source.steps[i])
-            torch.testing.assert_close(
-                batch.features[row, :, : steps * 4], source.features[i, :, : steps * 4], rtol=0, atol=1e-5
-            )
-            assert torch.equal(texts[row][: len(first)], first)
-            assert len(texts[row]) <= MODEL.max_tokens
-            if len(texts[row]) > len(first):
-                joined += 1
-                assert texts[row][len(first)] == run.vocabulary.space
-                assert int(batch.steps[row]) > steps
-    assert joined > 0
+        for row, text in enumerate(batch.targets.split(batch.target_lengths.tolist())):
+            sound = batch.features[row, 0, : batch.steps[row] * 4].round().long()
+            order = [int(place) for place in dict.fromkeys(sound.tolist())]
+            assert torch.equal(sound, torch.cat([torch.full((frames[place],), place) for place in order]))
+            assert ENGLISH.decode(text.tolist()) == " ".join(texts[place] for place in order)
+            assert batch.places[row] == order[0]
+            found.update(order)
+    assert found == set(range(5))
+    assert sorted(len(batch.places) for batch in made) == [3]  # two pairs and an odd one
+
+
+@pytest.mark.parametrize(
+    ("texts", "longest", "why"),
+    [
+        (("A", "", "SEE", "DODO"), 99, "no text"),
+        (("A", "STOP IT", "SEE", "DODO"), 99, "held out"),
+        (("A", "BE", "SEE", "DODO"), 5, "too long"),
+        (("A", "BE", "SEE", "DODODODODODODODO"), 99, "too fast"),
+    ],
+)
+def test_a_batch_that_cannot_be_joined_stays_as_it_is(texts: tuple[str, ...], longest: int, why: str) -> None:
+    (batch,) = batches(texts, (48, 40, 52, 60), longest).epoch((0,), SILENT, 1, joined=1.0 - 2**-53)
+    assert batch.emotions.tolist() == [3] * 4, why
+    assert sorted(batch.steps.tolist()) == [10, 12, 13, 15]
+
+
+def test_an_older_run_is_refused_by_its_format(made) -> None:
+    run = made(epochs=1)
+    run.fit()
+    path = run.out / loop.CHECKPOINT
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, "format": "transcriber-1"}, path)
+    with pytest.raises(TrainError):
+        loop.read_checkpoint(path)

@@ -11,7 +11,7 @@ from stream_ser.cli._spoken import Asked, carry_out, configured, spoken_options
 @spoken_options(
     out="runs/transcriber",
     data="A corpus with transcripts, such as crema-d, ravdess, an4, librispeech; may be repeated.",
-    ctc_weight="Share of the encoder's CTC loss, from 0 to below 1.",
+    ctc_weight="Share of the encoder's CTC loss, from 0 (with --set train.guide_weight=0) to below 1.",
     changes="model.dim=144, model.max_tokens=400, train.repeat=2",
 )
 def transcriber(asked: Asked) -> None:

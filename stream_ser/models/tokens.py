@@ -41,7 +41,8 @@ class TokenConfig(NetworkConfig):
             projection to ``dim``.
         final_norm: layer norm before the classifier (not in the published network).
         pool: what is classified: the class token as published, or the ``mean`` or ``attention`` pooled tokens.
-        recompute: train with less memory: attention is computed again for the backward pass instead of kept.
+        recompute: train with less memory: attention is computed again for the backward pass instead of kept. Wide heads
+            without dropout do that on a CPU in any case.
     """
 
     n_mels: int = 512
@@ -185,12 +186,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(batch, token, dim)`` to the same shape."""
-        on_cpu = self.training and x.device.type == "cpu" and not self.dropout
-        if on_cpu and self.by_head:
+        lean = self.training and x.device.type == "cpu" and not self.dropout
+        if lean and self.by_head:
             out = attention_by_head(x, self.to_qkv.weight, self.to_out.weight, self.heads)
             return out + self.to_out.bias.to(out.dtype)
         qkv = self.to_qkv(x)
-        if on_cpu:
+        if lean:
             return self.to_out(lean_attention(qkv, self.heads))  # type: ignore[no-any-return]
         q, k, v = rearrange(qkv, "b n (three h d) -> three b h n d", three=3, h=self.heads).unbind(0)
         if torch.compiler.is_exporting():

@@ -131,7 +131,7 @@ class Attention(nn.Module):
     def look(self, x: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
         """Log of the first head's weights, ``(batch, time, places)``: where its queries look."""
         queries = self._split(self.query(x))[:, 0]
-        scores = (queries @ keys[:, 0].transpose(1, 2)).float() * queries.shape[-1] ** -0.5
+        scores = ((queries * queries.shape[-1] ** -0.5) @ keys[:, 0].transpose(1, 2)).float()
         if mask is not None:
             scores = scores.masked_fill(~mask[:, 0], -torch.inf)
         return functional.log_softmax(scores, dim=-1)

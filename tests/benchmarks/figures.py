@@ -57,7 +57,7 @@ def draw_streams(axes: Axes, reports: list[dict[str, Any]]) -> None:
 @click.option("--capacity", type=click.Path(path_type=Path, exists=True, dir_okay=False), multiple=True, required=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True)
 def main(memory: Path, capacity: tuple[Path, ...], out: Path) -> None:
-    """both."""
+    """Draw both."""
     figure = Figure(figsize=(11, 4))
     left, right = figure.subplots(1, 2)
     draw_costs(left, json.loads(memory.read_text(encoding="utf-8")))

@@ -1,7 +1,7 @@
 """Training step at SepTr's published settings: ``python tests/benchmarks/train_step.py [--mels 64 --frames 128]``.
 
 Tokens of 1 x 1, dim 256, depth 3, 5 heads of 256, MLP 256. The published input of 512 x 512 does not fit a small
-machine, so the input is smaller; more lines of more tokens favour the fused attention. Both sides learn the same
+machine, so the input is smaller. Both sides learn the same
 network from the same windows:
 
 ============  ========================================================================================================

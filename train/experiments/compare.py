@@ -174,7 +174,8 @@ def is_finished(run: Run, folder: Path) -> bool:
         return False
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        same, finished = record["run"] == _plain(run), bool(record["finished"])
+        # What a run of before this field was there did without.
+        same, finished = {"teacher": "", **record["run"]} == _plain(run), bool(record["finished"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainError(f"{path}: not readable ({type(error).__name__}); remove {folder}") from None
     if not same:

@@ -214,17 +214,22 @@ def onset(log_mels: Spectrogram, share: float = 0.5) -> int:
     return int(runs.argmax())
 
 
+def _least_steps(text: tuple[int, ...]) -> int:
+    """Steps in which CTC can spell a text: twice a letter needs a step between."""
+    return len(text) + sum(a == b for a, b in itertools.pairwise(text))
+
+
 class Batch(NamedTuple):
     """Clips of about one length.
 
     Attributes:
         features: normalised log-mel ``(batch, mel, frames)``, zeros behind a clip's end; whole steps.
         steps: of each clip, ``(batch,)``.
-        emotions: ``(batch,)``; :data:`NO_EMOTION` where unknown.
+        emotions: ``(batch,)``; :data:`NO_EMOTION` where unknown, or where two clips are joined.
         targets: classes of the characters, one clip after the other.
         target_lengths: ``(batch,)``; 0 where the text is unknown or too long for the clip.
         quiet: steps at a clip's beginning that spell nothing, ``(batch,)``.
-        places: of the items, ``(batch,)``.
+        places: of the items, ``(batch,)``; of two that are joined, the first one's.
     """
 
     features: Tensor
@@ -347,19 +352,23 @@ class Batches:
         texts = [self._texts[item] for item in chosen]
         emotions = [self.heard.items[item].emotion for item in chosen]
         quiet = [self._quiet(item, copy) for item, copy in zip(chosen.tolist(), copies.tolist(), strict=True)]
+        texts = [self._sayable(text, part) for text, part in zip(texts, parts, strict=True)]
         if pairs and rng is not None:
-            parts, texts, quiet, chosen = self._joined(rng.permutation(len(parts)), parts, texts, quiet, chosen)
-            emotions = [NO_EMOTION] * len(parts)
+            twos = self._pairs(rng.permutation(len(parts)), texts)
+            if any(len(two) > 1 for two in twos):
+                parts = [torch.cat([parts[i] for i in two], dim=1) for two in twos]
+                texts = [
+                    self._sayable(self._behind([texts[i] for i in two]), x) for two, x in zip(twos, parts, strict=True)
+                ]
+                firsts = [two[0] for two in twos]
+                quiet, chosen, emotions = [quiet[i] for i in firsts], chosen[firsts], [NO_EMOTION] * len(twos)
         steps = [-(-part.shape[1] // self._stride) for part in parts]
         features = torch.zeros(len(parts), len(self._mean), max(steps) * self._stride)
         for row, part in enumerate(parts):
             features[row, :, : part.shape[1]] = part
-        # Twice a letter needs a step between: such a text cannot be said so fast, and would only give an infinite loss.
-        needed = [len(text) + sum(a == b for a, b in itertools.pairwise(text)) for text in texts]
-        texts = [text if least <= n else () for text, least, n in zip(texts, needed, steps, strict=True)]
         quiet = [
-            max(0, min(until, n - least)) if text else 0
-            for until, text, least, n in zip(quiet, texts, needed, steps, strict=True)
+            max(0, min(until, n - _least_steps(text))) if text else 0
+            for until, text, n in zip(quiet, texts, steps, strict=True)
         ]
         return Batch(
             features,
@@ -371,27 +380,29 @@ class Batches:
             np.asarray(chosen, np.int64),
         )
 
-    def _joined(
-        self,
-        order: NDArray[np.int64],
-        parts: list[Tensor],
-        texts: list[tuple[int, ...]],
-        quiet: list[int],
-        chosen: NDArray[np.int64],
-    ) -> tuple[list[Tensor], list[tuple[int, ...]], list[int], NDArray[np.int64]]:
-        """One clip behind another, two by two, as ``order`` has them; those without a text are left out."""
+    def _sayable(self, text: tuple[int, ...], part: Tensor) -> tuple[int, ...]:
+        """A text, or none where it cannot be said so fast: it would only give an infinite loss."""
+        return text if _least_steps(text) <= -(-part.shape[1] // self._stride) else ()
+
+    def _behind(self, texts: list[tuple[int, ...]]) -> tuple[int, ...]:
+        """One text behind the other, a space between them."""
         space = () if self._space is None else (self._space,)
-        rows: list[tuple[list[int], tuple[int, ...]]] = []
-        for first in range(0, len(order), 2):
-            # Beside a clip whose text is unknown nothing could be learnt of the other.
-            two = [i for i in order[first : first + 2].tolist() if texts[i]]
-            text = texts[two[0]] + space + texts[two[1]] if len(two) == 2 else ()
-            rows += [(two, text)] if 0 < len(text) <= self._longest_text else [([i], texts[i]) for i in two]
-        if not rows:
-            rows = [([0], texts[0])]
-        firsts = [two[0] for two, _ in rows]
-        sounds = [torch.cat([parts[i] for i in two], dim=1) for two, _ in rows]
-        return sounds, [text for _, text in rows], [quiet[i] for i in firsts], chosen[firsts]
+        joined = texts[0]
+        for text in texts[1:]:
+            joined = joined + space + text
+        return joined
+
+    def _pairs(self, order: NDArray[np.int64], texts: list[tuple[int, ...]]) -> list[list[int]]:
+        """Rows two by two, as ``order`` has them; an odd one stays alone.
+
+        All stay alone where one has no text, beside which nothing could be learnt, or where a pair's is too long: a
+        batch of some pairs and many single clips would be padded to twice its size.
+        """
+        twos = [order[first : first + 2].tolist() for first in range(0, len(order), 2)]
+        longest = max(len(self._behind([texts[i] for i in two])) for two in twos)
+        if all(texts) and longest <= self._longest_text:
+            return twos
+        return [[row] for row in range(len(texts))]
 
     def _quiet(self, item: int, copy: int) -> int:
         """Steps of a copy before anything may be spelt."""

@@ -30,8 +30,8 @@ class SpokenLoop:
         grad_clip: largest gradient norm; 0 is no limit.
         copies: augmented copies of each clip that are made once, of which an epoch draws one.
         repeat: how often an epoch holds a clip that has a transcript and no emotion.
-        joined: share of the batches whose clips are joined in pairs, one text behind the other; their emotions are not
-            learnt. Where a network knows few sentences, it has to listen for where it is.
+        joined: share of the batches whose clips are joined in pairs, one text behind the other, if all have one; their
+            emotions are not learnt. Where a network knows few sentences, it has to listen for where it is.
         held_out: sentences whose transcripts are not trained on, to measure what the network makes of new ones.
         validation_share: of the speakers of a corpus that comes without a validation part; as many are drawn for the
             test where it has no such part.

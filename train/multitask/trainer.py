@@ -251,7 +251,7 @@ class SpokenTrainer(ABC, Generic[Run, Network, Record]):
         path = self.out / self.CHECKPOINT
         state = self.read(path)
         now = self.describe()
-        same = state["config"] == self.config.as_dict() and state["mean"] == self.mean.tolist()
+        same = type(self.config).from_dict(state["config"]) == self.config and state["mean"] == self.mean.tolist()
         if not same or any(state["describe"].get(name) != now[name] for name in _SAME_DATA):
             raise TrainError(f"{path}: made with other settings or data; repeat them or choose another --out")
         self._optimization.restore(state)

@@ -27,7 +27,7 @@ from stream_ser.train.multitask.trainer import SpokenTrainer
 from .recipe import TranscriberRun
 from .scores import Written, written
 
-FORMAT = "transcriber-1"
+FORMAT = "transcriber-2"
 #: Not the classifiers' names: their commands look for those in run folders.
 CHECKPOINT = "transcriber.pt"
 _NOT_ASKED = -100
@@ -117,7 +117,7 @@ class TranscriberTrainer(SpokenTrainer[TranscriberRun, Transcriber, Epoch]):  # 
         return *super().how(), 0, self.config.model.max_tokens
 
     def batch_losses(self, batch: Batch) -> Losses:
-        """Both losses; a clip without a text, or with one that cannot be said so fast, adds nothing."""
+        """All losses; a clip without a text, or with one that cannot be said so fast, adds nothing."""
         network, train = self.network, self.config.train
         inputs, expected = teach(batch.targets, batch.target_lengths, network.begin)
         if network.training and train.told_wrong:
@@ -137,21 +137,26 @@ class TranscriberTrainer(SpokenTrainer[TranscriberRun, Transcriber, Epoch]):  # 
         )
         attention = attention / asked
         ctc = guide = attention.new_zeros(())
-        spelt = torch.nonzero(batch.target_lengths)[:, 0]
-        if log_probs is not None and len(spelt):
-            # Targets lie one behind the other; clips without a text have none among them.
-            ctc = ctc_loss(
-                log_probs[spelt.to(self.device)].transpose(0, 1),
-                batch.targets.to(self.device),
-                batch.steps[spelt],
-                batch.target_lengths[spelt],
-            )
+        if log_probs is not None and bool(batch.target_lengths.any()):
+            ctc = self._ctc(log_probs, batch)
             # A loss that is not finite ends the run with a reason; there is nothing to align then.
             if looks is not None and bool(torch.isfinite(ctc)):
                 near = aligned(log_probs.detach(), batch, looks[0].shape[1]).to(self.device)
                 guide = astray(looks[0], near)
         total = (1.0 - train.ctc_weight) * attention + train.ctc_weight * ctc + train.guide_weight * guide
         return Losses(total, attention, ctc, guide)
+
+    def _ctc(self, log_probs: Tensor, batch: Batch) -> Tensor:
+        """CTC loss of the clips with a text, of which there are some."""
+        spelt = torch.nonzero(batch.target_lengths)[:, 0]
+        # Targets lie one behind the other; clips without a text have none among them.
+        loss: Tensor = ctc_loss(
+            log_probs[spelt.to(self.device)].transpose(0, 1),
+            batch.targets.to(self.device),
+            batch.steps[spelt],
+            batch.target_lengths[spelt],
+        )
+        return loss
 
     def record(self, number: int, losses: Sequence[float], lr: float) -> Epoch:
         """Measure the averaged network on the validation part."""
@@ -165,7 +170,10 @@ class TranscriberTrainer(SpokenTrainer[TranscriberRun, Transcriber, Epoch]):  # 
         return Epoch(**content)
 
     def describe(self) -> dict[str, Any]:
-        """What the run is; with the length of the longest clip that was learnt, beyond which nothing is known."""
+        """What the run is; with the length of the longest clip that was learnt, beyond which little is known.
+
+        Pairs of clips are longer, but are no speech as anybody speaks it.
+        """
         longest = max(columns.shape[1] for columns in self.train.heard.copies[0])
         return {**super().describe(), "longest_frames": longest}
 

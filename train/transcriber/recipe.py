@@ -38,7 +38,7 @@ class LoopConfig(SpokenLoop):  # type: ignore[misc]  # mypy knows no stream_ser.
         self._check_shares("ctc_weight", "told_wrong")
         self._check_not_negative("guide_weight")
         if self.guide_weight and not self.ctc_weight:
-            raise ValueError("guide_weight needs CTC, which finds the characters; set it to 0 with ctc_weight")
+            raise ValueError("guide_weight needs CTC, which finds the characters; with ctc_weight=0 set it to 0, too")
 
 
 @dataclass(frozen=True)

@@ -62,12 +62,15 @@ def plot_curves(history: Sequence[Epoch], path: Path) -> None:
     left, right = figure.subplots(1, 2)
     left.plot(epochs, [e.attention_loss for e in history], color=ORANGE, marker=".", label="attention")
     left.plot(epochs, [e.ctc_loss for e in history], color=BLUE, marker=".", label="CTC")
+    left.plot(epochs, [e.guide_loss for e in history], color=GREY, marker=".", label="guide")
     left.set(xlabel="epoch", ylabel="training loss a character (nats)", title="Loss")
     left.legend(frameon=False)
     for number, name in enumerate(history[-1].wer if history else ()):
         style, color = ("-", "--", ":", "-.")[number % 4], (BLUE, GREY, ORANGE)[number % 3]
         right.plot(epochs, [e.wer[name] for e in history], color=color, ls=style, label=name)
-    right.set(xlabel="epoch", title="Word error rate, validation", ylim=(0.0, 1.05))
+    # Guesses may have more words than there are; the first epochs say more still.
+    top = max([1.0, *(history[-1].wer.values() if history else ())])
+    right.set(xlabel="epoch", title="Word error rate, validation", ylim=(0.0, 1.05 * top))
     right.yaxis.set_major_formatter(PERCENT)
     right.legend(frameon=False)
     save(figure, path)
