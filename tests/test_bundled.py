@@ -35,6 +35,11 @@ def test_it_is_small_and_says_what_binds_it(bundled) -> None:
         assert "none of them heard in training; ONNX" in results["protocol"]
 
 
+def test_one_model_is_the_default(call) -> None:
+    names = [line for line in call("models")[1].splitlines() if "(the default)" in line]
+    assert names == ["streaming-septr (the default)"]
+
+
 def test_it_hears_the_demo(bundled) -> None:
     recognizer = Recognizer(bundled)
     events = [event for block in read_blocks(CLIP) for event in recognizer.push(block)] + recognizer.flush()

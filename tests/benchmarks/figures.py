@@ -8,7 +8,6 @@ on the right the 99th percentile of latency by the number of streams on one core
 from __future__ import annotations
 
 import json
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,14 @@ from matplotlib.ticker import FormatStrFormatter
 
 from stream_ser.train.plots import BLUE, GREY, INK, ORANGE, save, tidy
 
-COLOURS = (BLUE, ORANGE, GREY)
+COLOURS = {"streaming-septr": BLUE, "multitask": ORANGE, "septr": GREY}
 
 
 def draw_costs(axes: Axes, rows: list[dict[str, Any]]) -> None:
     """A line a network: what a second of audio costs by the seconds that it sees or remembers."""
     names = list(dict.fromkeys(row["network"] for row in rows))
-    for name, colour in zip(names, cycle(COLOURS)):
+    for name in names:
+        colour = COLOURS.get(name, INK)
         seconds = [row["memory_s"] for row in rows if row["network"] == name]
         costs = [row["ms_per_s"] for row in rows if row["network"] == name]
         axes.plot(seconds, costs, color=colour, marker="o", label=name)
@@ -41,7 +41,8 @@ def draw_costs(axes: Axes, rows: list[dict[str, Any]]) -> None:
 
 def draw_streams(axes: Axes, reports: list[dict[str, Any]]) -> None:
     """A line a model: the 99th percentile of latency of the trials, and the hop below which it has to stay."""
-    for report, colour in zip(reports, cycle(COLOURS)):
+    for report in reports:
+        colour = COLOURS.get(report["model"]["name"], INK)
         trials = sorted(report["trials"], key=lambda trial: int(trial["streams"]))
         model = report["model"]
         label = f"{model['name']}: {report['capacity']} streams"
@@ -62,9 +63,9 @@ def main(memory: Path, capacity: tuple[Path, ...], out: Path) -> None:
     left, right = figure.subplots(1, 2)
     draw_costs(left, json.loads(memory.read_text(encoding="utf-8")))
     draw_streams(right, [json.loads(path.read_text(encoding="utf-8")) for path in capacity])
-    for axes in (left, right):
+    for axes, place in ((left, (0.0, 0.9)), (right, (0.2, 0.87))):
         tidy(axes)
-        axes.legend(frameon=False, labelcolor=INK)
+        axes.legend(frameon=False, labelcolor=INK, loc="center left", bbox_to_anchor=place)
     figure.tight_layout()
     save(figure, out)
 
