@@ -278,7 +278,7 @@ class Recognizer:
         """Take samples in; before a hop is complete they only wait.
 
         Nothing could come of them yet, and one wake-up's work is cheaper than that of many: caches are warm after the
-        first of it. A microphone's blocks cost a third so.
+        first of it. A microphone's blocks cost a third less so.
         """
         due = self._start + self.card.features.samples_for(self._columns.next_end - self._first_column)
         self._samples += samples.size

@@ -121,7 +121,7 @@ def _windows(options: Options, lengths_s: list[float], say: Say) -> list[dict[st
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "untrained.onnx"
             write_untrained(card, seconds, path)
-            say(f"a window of {seconds:g} s")
+            say(f"a window or memory of {seconds:g} s")
             alone = replace(options, model=str(path), streams=(), capacity=False, paced=False)
             content = Bench(alone).run(start_up=False).to_dict()
             run = content["runs"][0]
