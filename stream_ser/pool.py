@@ -98,7 +98,7 @@ class RecognizerPool:
         ...     pool.push(caller, np.zeros(24_000, dtype=np.float32))
         >>> heard = pool.drain()
         >>> sorted({part.stream for part in heard}), heard[-1].events[-1].end
-        (['first', 'second'], 20352)
+        (['first', 'second'], 23392)
         >>> pool.close("first")[-1].label
         'silence'
     """

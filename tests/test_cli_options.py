@@ -193,7 +193,7 @@ def test_the_log_holds_what_was_said_and_verbose_does_not_say_it_twice(wav, call
     assert code == 1
     assert err.count("missing.wav: no such file") == 1
     assert "WARNING stream_ser.said: error: missing.wav: no such file" in log.read_text()
-    assert "INFO stream_ser.cli._run: model septr on CPUExecutionProvider" in log.read_text()
+    assert "INFO stream_ser.cli._run: model streaming-septr on CPUExecutionProvider" in log.read_text()
 
 
 def test_verbose_is_for_standard_error(wav, call):

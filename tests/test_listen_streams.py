@@ -68,7 +68,7 @@ class Microphones(FakeMicrophone):
 def microphones(monkeypatch):
     fake = type("Fakes", (Microphones,), {})
     monkeypatch.setattr("stream_ser.microphone.Microphone", fake)
-    monkeypatch.setattr("stream_ser.engine.bundled", lambda: [Path("septr.onnx")])
+    monkeypatch.setattr("stream_ser.engine.bundled", lambda: [Path("septr.onnx"), Path("streaming-septr.onnx")])
     return fake
 
 

@@ -35,7 +35,7 @@ RATE = 16_000
 @pytest.fixture(autouse=True)
 def bundled_model(monkeypatch):
     """A session runs by itself with bundled models alone."""
-    monkeypatch.setattr("stream_ser.engine.bundled", lambda: [Path("septr.onnx")])
+    monkeypatch.setattr("stream_ser.engine.bundled", lambda: [Path("septr.onnx"), Path("streaming-septr.onnx")])
 
 
 def events(text, *left_out):
