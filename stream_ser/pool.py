@@ -82,7 +82,7 @@ class RecognizerPool:
         decider: smoothing and thresholds of all streams; default: those of the model's card.
         vad: voice activity detection of each stream; None for none.
         batch: most streams in one call of the network; None measures what is fastest here. On one core that is 1 for
-            the bundled network, which fills a core alone; small networks and GPUs gain.
+            ``septr``, whose window fills a core alone; small networks, such as the default one, and GPUs gain.
         queue_s: audio of a stream that may wait; at least a hop.
         overload: what happens beyond.
         most_streams: open at once. Voice activity detection takes 10 MB for each, all else below one.
