@@ -17,6 +17,27 @@ from training import PATCHES, make, options  # noqa: E402
 from stream_ser.errors import TrainError  # noqa: E402
 from stream_ser.train.distributed import World, join_world  # noqa: E402
 
+#: What each of two processes runs below; it leaves what it found in a file of its own.
+CHILD = """
+import json, pathlib, sys
+import torch
+from stream_ser.train.distributed import join_world
+
+def gloo_threads():
+    return sum("gloo" in (task / "comm").read_text() for task in pathlib.Path("/proc/self/task").iterdir())
+
+with join_world(cuda=False) as world:
+    torch.manual_seed(world.rank)
+    network = torch.nn.Linear(3, 2)
+    network.bias.requires_grad_(False)
+    world.copy_parameters(network)
+    network(world.share(torch.arange(12.0).view(4, 3))).square().mean().backward()
+    world.mean_gradients(network)
+    found = {"inside": gloo_threads()}
+found |= {"after": gloo_threads(), "gradient": network.weight.grad.tolist(), "frozen": network.bias.grad is None}
+pathlib.Path(sys.argv[1], f"{world.rank}.json").write_text(json.dumps(found))
+"""
+
 #: All that is drawn for a batch is on; dropout is not, for each process draws its own.
 CHANGES = (*PATCHES, "augment.mixup_alpha=0.4", "augment.noise_p=1.0", "train.threads=1", "train.balance=weights")
 
@@ -53,6 +74,27 @@ def test_two_processes_are_one(tiny_crema_d, tmp_path) -> None:
     resumed = make(tiny_crema_d, out, *CHANGES, "train.accumulate=2")
     assert resumed.resume()
     assert resumed.finished
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_gradients_are_averaged_and_no_thread_stays(tmp_path) -> None:
+    (tmp_path / "child.py").write_text(CHILD)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [str(tmp_path / "child.py"), str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+    torch.manual_seed(0)
+    network = torch.nn.Linear(3, 2)
+    network(torch.arange(12.0).view(4, 3)).square().mean().backward()
+    for rank in range(2):
+        found = json.loads((tmp_path / f"{rank}.json").read_text())
+        torch.testing.assert_close(torch.tensor(found["gradient"]), network.weight.grad)
+        assert found["frozen"]
+        # A thread of gloo that outlives the interpreter aborts the process after all its work is done.
+        assert found["inside"] > 0
+        assert found["after"] == 0
 
 
 def test_shares_are_all_rows_once() -> None:

@@ -1,9 +1,14 @@
 """Data-parallel training under ``torchrun``: a process a device, each with its share of every batch.
 
 Every process prepares the same batch from the same draws and keeps every ``size``-th row of it, so the processes
-together train on the batch that one process alone would have, and DistributedDataParallel's mean of the gradients is
-that batch's gradient. Batch norm on CUDA takes its statistics over all processes (SyncBatchNorm); on CPU, where torch
-has no such layer, each process takes them over its own rows, and the result is that of a smaller batch.
+together train on the batch that one process alone would have, and the mean of their gradients is that batch's gradient.
+Batch norm on CUDA takes its statistics over all processes (SyncBatchNorm); on CPU, where torch has no such layer, each
+process takes them over its own rows, and the result is that of a smaller batch.
+
+The gradients are averaged here, in one all-reduce a step, and not by DistributedDataParallel. Its C++ half keeps the
+process group for ever, so that gloo's threads are still at work while the interpreter shuts down, and a thread that
+then lets go of a tensor aborts the process (exit code -6) after all its work was done. What it would win, gradients
+that travel while others are computed, is little for networks of a few million parameters.
 """
 
 from __future__ import annotations
@@ -17,7 +22,6 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from stream_ser.errors import TrainError
 
@@ -77,17 +81,30 @@ class World:
             for buffer in module.buffers():
                 dist.broadcast(buffer, src=0)
 
+    @torch.no_grad()
+    def copy_parameters(self, module: nn.Module) -> None:
+        """Give all processes the first one's parameters."""
+        if self.size > 1:
+            for parameter in module.parameters():
+                dist.broadcast(parameter, src=0)
+
     def synchronize_batch_norm(self, network: N, device: torch.device) -> N:
         """Batch norm over all processes, where there is more than one and torch can."""
         if self.size == 1 or device.type != "cuda":
             return network
         return cast(N, nn.SyncBatchNorm.convert_sync_batchnorm(network))
 
-    def parallel(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """The network whose gradients are averaged over the processes; itself in a process alone."""
+    def mean_gradients(self, module: nn.Module) -> None:
+        """Put the mean of all processes' gradients in place of this one's.
+
+        Parameters without a gradient are passed over; they must be the same ones in all processes.
+        """
         if self.size == 1:
-            return network
-        return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+            return
+        gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+        flat = self.mean(torch.cat([gradient.flatten() for gradient in gradients]))
+        for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+            gradient.copy_(mean.view_as(gradient))
 
     def check_batch(self, batch_size: int, accumulate: int) -> None:
         """Refuse a batch that cannot be dealt out evenly.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 import time
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from stream_ser.errors import TrainError
@@ -151,10 +149,11 @@ class Trainer:
             head = list(learner.sentences.parameters())
             self.optimizer.add_param_group({"params": head, "weight_decay": 0.0, "lr_scale": 1.0})
             self.auxiliary = learner.sentences
+        self.world.copy_parameters(learner)
+        self.learner = learner
         self.schedule = Schedule(self.optimizer, config.train, self.data.batches)
         self.scaler = make_scaler(config.train.precision, self.device)
         self.average = AveragedModel(self.model, multi_avg_fn=ema_with_warmup(config.train.ema_decay), use_buffers=True)
-        self.parallel = self.world.parallel(learner, self.device)
 
     @property
     def finished(self) -> bool:
@@ -246,21 +245,20 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         for part in range(parts):
-            with contextlib.ExitStack() as stack:
-                if part < parts - 1 and isinstance(self.parallel, DistributedDataParallel):
-                    stack.enter_context(self.parallel.no_sync())
-                with autocast(config.precision, self.device):
-                    logits = self.parallel(x[part::parts])
-                rows = None if taught is None else taught[part::parts]
-                loss = self.loss(logits.float(), targets[part::parts], rows) / parts
-                self.scaler.scale(loss).backward()
+            with autocast(config.precision, self.device):
+                logits = self.learner(x[part::parts])
+            rows = None if taught is None else taught[part::parts]
+            loss = self.loss(logits.float(), targets[part::parts], rows) / parts
+            self.scaler.scale(loss).backward()
             total += loss.detach()
         value = float(self.world.mean(total))
         if not math.isfinite(value):
             return value
+        # Before they are unscaled: a gradient that overflows in one process is then seen, and passed over, by all.
+        self.world.mean_gradients(self.learner)
         self.scaler.unscale_(self.optimizer)
         if config.grad_clip:
-            nn.utils.clip_grad_norm_(self.parallel.parameters(), config.grad_clip)
+            nn.utils.clip_grad_norm_(self.learner.parameters(), config.grad_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.average.update_parameters(self.model)
