@@ -37,9 +37,9 @@ from stream_ser.errors import AudioError, ModelError, OutputError, TrainError
 from stream_ser.events import Block
 from stream_ser.normalize import Normalizer
 from stream_ser.pipeline import Recognizer
+from stream_ser.silero import available
 from stream_ser.train.evaluate import Evaluation, evaluate
 from stream_ser.train.splits import Split
-from stream_ser.vad import available
 
 from .to_onnx import temporary_beside, write_card
 
@@ -307,7 +307,8 @@ def _asks(engine: Engine, split: Split | None) -> Iterator[list[Feed]]:
             with contextlib.suppress(StopIteration, AudioError):  # the latter: too short
                 ask = next(work)
                 while True:
-                    asks.append(feed(ask))
+                    if isinstance(ask, Ask):
+                        asks.append(feed(ask))
                     ask = work.send(answer(engine, ask))
         yield asks[-CALIBRATION_ASKS:]
 

@@ -170,7 +170,7 @@ def _runs(name: str, path: Path, run: Callable[[Path], Session]) -> Check:
 
 def voices(world: World) -> Check:
     """Voice activity detection is there and runs."""
-    from stream_ser.vad import PACKAGE
+    from stream_ser.silero import PACKAGE
 
     have = world.version(PACKAGE)
     data = {PACKAGE: have}

@@ -299,7 +299,10 @@ class Recognizer:
     ) -> Asking[None]:
         started = time.perf_counter()
         if self._vad is not None:
-            self._voices += self._vad.push(samples)
+            self._voices += yield from self._vad.asking(samples)
+            # Between question and answer others may have been served.
+            self._features_s -= self._vad.waited_s
+            self._vad.waited_s = 0.0
         chunk_ends = np.array([voice.end for voice in self._voices])
         voices = np.array([(voice.voiced, voice.speaking) for voice in self._voices], dtype=np.float32)
         seen = 0

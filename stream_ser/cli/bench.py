@@ -65,7 +65,7 @@ def bench(
 
     from stream_ser.bench.report import Bench, Options, environment_note, ratios, read_report, same_conditions
     from stream_ser.engine import DEFAULT_MODEL
-    from stream_ser.vad import available
+    from stream_ser.silero import available
 
     old = None if compare is None else read_report(compare)
     options = Options(

@@ -128,7 +128,7 @@ def _voice() -> str:
     """What tells speech from everything else; no part of the model."""
     from importlib.metadata import version
 
-    from stream_ser.vad import PACKAGE, available
+    from stream_ser.silero import PACKAGE, available
 
     if not available():
         return f"no voice activity detection: {PACKAGE} is not installed"
