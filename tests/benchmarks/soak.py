@@ -14,7 +14,7 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from stream_ser.audio import read_blocks
 from stream_ser.engine import DEFAULT_MODEL, load
 from stream_ser.events import Block, Decision, Gap, Prediction
 from stream_ser.pipeline import Recognizer
+from stream_ser.silero import Hearing, Memory
 from stream_ser.sinks.jsonl import JsonLines
 from stream_ser.sources import resampled
 
@@ -53,12 +54,14 @@ class Mean:
 class Power:
     """Stands in for Silero's network: whatever is loud is speech."""
 
-    def process(self, data: memoryview) -> float:
-        """Probability of speech in a chunk."""
-        return 1.0 if abs(data[0]) + abs(data[100]) + abs(data[-1]) > 0.01 else 0.0  # type: ignore[operator]
+    def fresh(self) -> Memory:
+        """Nothing to remember."""
+        return Memory(np.zeros(0, np.float32), np.zeros(0, np.float32))
 
-    def reset(self) -> None:
-        """Nothing to forget."""
+    def hear(self, chunks: Sequence[NDArray[np.float32]], memories: Sequence[Memory]) -> list[Hearing]:
+        """Probability of speech in a chunk of each stream."""
+        loud = [abs(chunk[0]) + abs(chunk[100]) + abs(chunk[-1]) > 0.01 for chunk in chunks]
+        return [Hearing(float(one), memory, 0.0) for one, memory in zip(loud, memories, strict=True)]
 
 
 @dataclass
