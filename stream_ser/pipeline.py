@@ -340,7 +340,7 @@ class Recognizer:
             return
         started = time.perf_counter()
         end -= self._first_column
-        speech_from = self._speech.begins(end, new, window)
+        speech_from = self._speech.begins(end, new, window, known=self._streamed.listens)
         yield from self._streamed.hear(window[:, :-EXTRA], end, new, speech_from)
         self._judge(self._streamed)
         self._inference_s += time.perf_counter() - started

@@ -39,7 +39,7 @@ PoolOverload = Literal["drop-oldest", "refuse"]
 MOST_AT_ONCE = 64
 #: Streams that are listened for speech at once, where the pool decides: one takes half of what it takes alone, and more
 #: of them save little.
-_LISTENS = 8
+_LISTENS = 16
 #: A larger batch must save this share of the time a window takes: what is answered together waits for each other.
 _WORTH = 0.05
 
@@ -347,7 +347,7 @@ def _finish(work: Asking[list[Event]], ask: Question, engine: Engine) -> list[Ev
         return events
 
 
-def fastest_batch(engine: Engine, most: int = MOST_AT_ONCE, rounds: int = 3) -> int:
+def fastest_batch(engine: Engine, most: int = MOST_AT_ONCE, rounds: int = 6) -> int:
     """The smallest number of streams at once with which one takes hardly longer than with any other, by trying.
 
     Args:

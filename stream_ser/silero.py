@@ -116,24 +116,29 @@ class SileroNetwork:
             ModelError: the network cannot be run.
         """
         started = time.perf_counter()
-        rows, context = len(chunks), self._context
-        joined = np.empty((rows, context + self.chunk_samples), dtype=np.float32)
-        for row, chunk, memory in zip(joined, chunks, memories, strict=True):
-            row[:context] = memory.context
-            row[context:] = chunk
+        rows = len(chunks)
+        parts = [part for memory, chunk in zip(memories, chunks, strict=True) for part in (memory.context, chunk)]
+        joined = np.concatenate(parts).reshape(rows, -1)
         state = memories[0].state if rows == 1 else np.concatenate([memory.state for memory in memories], axis=1)
         try:
             said, after = self._session.run(("output", "stateN"), {"input": joined, "state": state, "sr": self._rate})
         except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
-            raise ModelError(
-                f"{self._path}: voice activity detection cannot be run ({reason(error)}); install another version of "
-                f"{PACKAGE}, or use --no-vad"
-            ) from None
-        probabilities = said[:, 0].tolist()
-        # Copies: a stream that pauses does not hold the memories of all others.
-        kept = [Memory(row[-context:].copy(), after[:, n : n + 1].copy()) for n, row in enumerate(joined)]
+            raise self._cannot_run(reason(error)) from None
+        if said.shape != (rows, 1) or after.shape != state.shape:
+            raise self._cannot_run(f"it returned {said.shape} and {after.shape}")
+        # Views: a stream that pauses holds the memories of those that were heard with it, which are kilobytes.
+        contexts = joined[:, self.chunk_samples :]
         share_s = (time.perf_counter() - started) / rows
-        return [Hearing(said, memory, share_s) for said, memory in zip(probabilities, kept, strict=True)]
+        return [
+            Hearing(probability, Memory(contexts[row], after[:, row : row + 1]), share_s)
+            for row, (probability,) in enumerate(said.tolist())
+        ]
+
+    def _cannot_run(self, why: str) -> ModelError:
+        return ModelError(
+            f"{self._path}: voice activity detection cannot be run ({why}); install another version of {PACKAGE}, or "
+            "use --no-vad"
+        )
 
 
 @functools.lru_cache(maxsize=len(SAMPLE_RATES_HZ))

@@ -54,8 +54,15 @@ class Speech:
         began = max(0, (first + utterance.first) * features.hop_length - late)
         return window, utterance.begin, (began, features.samples_for(first + utterance.end))
 
-    def begins(self, end: int, new: int, window: NDArray[np.float32]) -> int | None:
-        """Frame from which on somebody speaks, of what lasts into the ``new`` newest frames; None where nobody does."""
+    def begins(self, end: int, new: int, window: NDArray[np.float32], *, known: bool = False) -> int | None:
+        """Frame from which on somebody speaks, of what lasts into the ``new`` newest frames; None where nobody does.
+
+        Args:
+            end: one past the window's last frame, from the stream's start on.
+            new: frames.
+            window: of columns.
+            known: where it began is known already; the first of the new frames does for it.
+        """
         newest = window[-new:]
         if not (newest[:, POWER].any() and self.is_loud(window)):
             return None
@@ -63,6 +70,8 @@ class Speech:
             return end - new
         if not newest[:, SPEAKING].any():
             return None
+        if known:
+            return end - new
         _, _, voice = self.newest(end, window)
         return end - new if voice is None else min(voice[0] // self._features.hop_length, end - new)
 

@@ -68,6 +68,11 @@ class StreamedNetwork:
         self._lines: list[Line] = []
         self._verdicts: list[Verdict] = []
 
+    @property
+    def listens(self) -> bool:
+        """Whether an utterance goes on."""
+        return self._open
+
     def hear(self, frames: NDArray[np.float32], end: int, new: int, speech_from: int | None) -> Asking[None]:
         """Take the newest frames of the stream.
 
@@ -75,8 +80,8 @@ class StreamedNetwork:
             frames: raw log-mel ``(frames, n_mels)``: the new frames behind older ones.
             end: of them, counted from the stream's start.
             new: how many are new: a hop, or fewer at the stream's end.
-            speech_from: frame from which on somebody speaks; None where nobody does in the new frames, or they are
-                digital silence.
+            speech_from: frame from which on somebody speaks, of no interest while an utterance goes on; None where
+                nobody does in the new frames, or they are digital silence.
         """
         if speech_from is None:
             if self._open:

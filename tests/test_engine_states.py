@@ -176,3 +176,12 @@ def test_speech_known_late_is_caught_up_with_as_far_as_the_window_goes() -> None
 def test_a_last_part_of_a_hop_is_filled_up_with_silence() -> None:
     heard, _ = hear([0, 0], last=7)
     np.testing.assert_array_equal(heard[1], [*range(24, 31), *[-1.0] * 17])
+
+
+@pytest.mark.parametrize("size", [1, 8_192, 8_193])
+@pytest.mark.parametrize("worst", [0.0, 1e30, -3e38, np.inf, -np.inf, np.nan])
+def test_what_is_large_is_finite(size: int, worst: float) -> None:
+    """The quick sum of squares overflows before a value does."""
+    array = np.ones((1, size), dtype=np.float32)
+    array[0, -1] = worst
+    assert engine._is_finite(array) == np.isfinite(worst)
