@@ -6,16 +6,17 @@ engine at once; those of a :class:`stream_ser.pool.RecognizerPool` wait for each
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_ser.engine import Engine, State, Step
 from stream_ser.silero import Hearing
-from stream_ser.vad import Listen, Network
+from stream_ser.vad import Listen
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,32 +51,25 @@ def answer(engine: Engine, ask: Question) -> Answer:
         return ask.network.hear([ask.chunk], [ask.memory])[0]
     if engine.card.states:
         return engine.step(ask.frames, ask.state)
-    return Step(engine.probabilities(ask.frames), None, ())
+    started = time.perf_counter()
+    probabilities = engine.probabilities(ask.frames)
+    return Step(probabilities, None, (), time.perf_counter() - started)
 
 
-def answers(engine: Engine, asks: Sequence[Question]) -> list[Answer]:
-    """Several questions of different streams, in one call of each network that takes them.
+def answers(engine: Engine, asks: Sequence[Question]) -> Sequence[Answer]:
+    """Several questions of different streams, all to one network, in one call where it takes them.
 
     Raises:
         ModelError: see :meth:`Engine.together` and :meth:`stream_ser.silero.SileroNetwork.hear`.
     """
-    found: dict[int, Answer] = {}
-    listening: dict[Network, list[int]] = {}
-    windows: list[int] = []
-    for place, ask in enumerate(asks):
-        (listening.setdefault(ask.network, []) if isinstance(ask, Listen) else windows).append(place)
-    for network, places in listening.items():
-        questions = [cast(Listen, asks[place]) for place in places]
-        heard = network.hear([ask.chunk for ask in questions], [ask.memory for ask in questions])
-        found.update(zip(places, heard, strict=True))
-    found.update(zip(windows, _steps(engine, [cast(Ask, asks[place]) for place in windows]), strict=True))
-    return [found[place] for place in range(len(asks))]
-
-
-def _steps(engine: Engine, asks: Sequence[Ask]) -> Sequence[Answer]:
-    if len(asks) < 2 or not engine.batches:
-        return [answer(engine, ask) for ask in asks]
-    return engine.together([ask.frames for ask in asks], [ask.state for ask in asks])
+    listens = [ask for ask in asks if isinstance(ask, Listen)]
+    if listens:
+        assert len(listens) == len(asks)
+        return listens[0].network.hear([ask.chunk for ask in listens], [ask.memory for ask in listens])
+    windows = [ask for ask in asks if isinstance(ask, Ask)]
+    if len(windows) < 2 or not engine.batches:
+        return [answer(engine, ask) for ask in windows]
+    return engine.together([ask.frames for ask in windows], [ask.state for ask in windows])
 
 
 def answered(asking: Asking[T], engine: Engine) -> T:

@@ -8,8 +8,9 @@ import io
 import logging
 import math
 import os
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,11 +121,13 @@ class Step:
         probabilities: calibrated, of the card's labels, by all that was heard since the state was initial.
         log_probs: ``(hop / stride, classes)`` of its CTC output; None where it has none.
         state: for the next hop.
+        seconds: that it took; its share where several streams were heard together.
     """
 
     probabilities: tuple[float, ...]
     log_probs: NDArray[np.float32] | None
     state: State
+    seconds: float = 0.0
 
 
 class Engine:
@@ -289,8 +292,10 @@ class Engine:
         Raises:
             ModelError: the network cannot be run, or returned other shapes, NaN or infinity.
         """
+        started = time.perf_counter()
         self._normalize(frames, self._input[0])
-        return self._step_of(self._run_network(state))
+        step = self._step_of(self._run_network(state))
+        return replace(step, seconds=time.perf_counter() - started)
 
     def together(self, frames: Sequence[NDArray[np.float32]], states: Sequence[State]) -> list[Step]:
         """Run the network once for several streams. What each is told differs from :meth:`step` by rounding alone.
@@ -304,7 +309,7 @@ class Engine:
         """
         if not self.batches:
             raise ModelError(f"{self.path}: takes one stream at a time; export it with a free batch axis")
-        count = len(frames)
+        started, count = time.perf_counter(), len(frames)
         # On a GPU each new shape is prepared for, which takes longer than the network does: few shapes.
         rows = count if self._bound is None else 1 << (count - 1).bit_length()
         if len(self._rows) < rows:
@@ -317,7 +322,9 @@ class Engine:
             feed[part.input] = np.concatenate([np.asarray(state[place]) for state in padded])
         outputs = self._run_session(self._run_rows, feed, rows)
         # Copies: a stream that pauses does not hold the states of all others.
-        return [self._step_of([output[row : row + 1].copy() for output in outputs]) for row in range(count)]
+        steps = [self._step_of([output[row : row + 1].copy() for output in outputs]) for row in range(count)]
+        share_s = (time.perf_counter() - started) / count
+        return [replace(step, seconds=share_s) for step in steps]
 
     def _step_of(self, outputs: list[Any]) -> Step:
         """What the outputs of one stream mean."""

@@ -39,6 +39,7 @@ from stream_ser.speech import EXTRA, POWER, VOICED, Speech
 from stream_ser.streamed import StreamedNetwork
 from stream_ser.tally import Tally
 from stream_ser.vad import Voice, VoiceDetector
+from stream_ser.waits import Waits
 
 #: Level of digital silence, dBFS: finite, so that every output format can write it.
 LOWEST_DBFS = -120.0
@@ -94,7 +95,10 @@ class Recognizer:
         self._nothing = np.full(features.n_mels + EXTRA, self._log_mel.silence, dtype=np.float32)
         self._nothing[-EXTRA:] = 0.0
         respell = Respeller(self.card, language_model) if language_model else None
-        self._streamed = StreamedNetwork(engine, self._log_mel.silence, respell) if self.card.states else None
+        self._waits = Waits()
+        self._streamed = None
+        if self.card.states:
+            self._streamed = StreamedNetwork(engine, self._log_mel.silence, respell, self._waits)
         self._columns = Framer(
             window.frames,
             window.hop,
@@ -104,7 +108,7 @@ class Recognizer:
             fill=self._nothing,
             at_once=1,
         )
-        self._vad = None if vad is None else VoiceDetector(features.sample_rate, vad)
+        self._vad = None if vad is None else VoiceDetector(features.sample_rate, vad, waits=self._waits)
         # What came since the last hop, up to where the next one is complete.
         self._early = np.empty(features.samples_for(max(window.hop, window.minimum)), dtype=np.float32)
         self._tally = Tally(self.card.labels, features.sample_rate, keep_judged)
@@ -138,6 +142,7 @@ class Recognizer:
         self._lost = self._skipped = 0
         self._skipped_last = False
         self._waiting = 0
+        self._waits.take()
         self._features_s = self._inference_s = 0.0
         self._tally.reset()
         self._predicted = False
@@ -300,9 +305,7 @@ class Recognizer:
         started = time.perf_counter()
         if self._vad is not None:
             self._voices += yield from self._vad.asking(samples)
-            # Between question and answer others may have been served.
-            self._features_s -= self._vad.waited_s
-            self._vad.waited_s = 0.0
+            self._features_s -= self._waits.take()
         chunk_ends = np.array([voice.end for voice in self._voices])
         voices = np.array([(voice.voiced, voice.speaking) for voice in self._voices], dtype=np.float32)
         seen = 0
@@ -343,7 +346,7 @@ class Recognizer:
         speech_from = self._speech.begins(end, new, window, known=self._streamed.listens)
         yield from self._streamed.hear(window[:, :-EXTRA], end, new, speech_from)
         self._judge(self._streamed)
-        self._inference_s += time.perf_counter() - started
+        self._inference_s += time.perf_counter() - started - self._waits.take()
 
     def _predict(
         self, end: int, window: NDArray[np.float32], events: list[Event], captured_at: float | None
@@ -357,10 +360,10 @@ class Recognizer:
         heard_from = max(0, end - len(window) + begin)
         if self._speech.holds(window):
             if self._streamed is None:
-                probabilities = (yield Ask(window[:, :-EXTRA])).probabilities
+                probabilities = (yield from self._waits.ask(Ask(window[:, :-EXTRA]))).probabilities
             elif self._streamed.probabilities:
                 probabilities, heard_from = self._streamed.probabilities, self._streamed.since
-        inference_s, self._inference_s = self._inference_s + time.perf_counter() - started, 0.0
+        inference_s, self._inference_s = self._inference_s + time.perf_counter() - started - self._waits.take(), 0.0
         end_sample = self._start + features.samples_for(end)
         age_ms = None
         if captured_at is not None:

@@ -1,9 +1,10 @@
 """Many streams, one engine: whoever has waited longest is served first, and what waits is bounded.
 
 A server holds one pool for each core or GPU. It pushes blocks as they arrive and calls
-:meth:`RecognizerPool.work` while something waits; each call takes up to ``batch`` streams to their next question and
-has the network answer all of them at once. A stream gets the events that a recogniser of its own would give it, whoever
-else is there: asked about alone, to the last bit; in a batch, with probabilities that differ by rounding (1e-5).
+:meth:`RecognizerPool.work` while something waits; each call takes streams to their next question, of voice activity
+detection or of the model, and has each network answer all that ask it at once. A stream gets the events that a
+recogniser of its own would give it, whoever else is there: asked about alone, to the last bit; in a batch, with
+probabilities that differ by rounding (1e-5).
 
 Turns are those of start-time fair queueing (P. Goyal, H. Vin, H. Cheng, IEEE/ACM Trans. Networking 5(5), 1997), each
 piece of at most a hop counting as one: streams at the pace of speech are served in the order of arrival, and one that
@@ -31,15 +32,19 @@ from stream_ser.engine import DEFAULT_MODEL, Engine, load
 from stream_ser.errors import ModelError, OverloadError, StreamSerError
 from stream_ser.events import Block, Event
 from stream_ser.pipeline import Recognizer
+from stream_ser.vad import Listen
 
 #: What to do with audio for which a stream's queue has no room: ``drop-oldest``, lose what has waited longest, a gap in
 #: the events; ``refuse``, take nothing and raise, so that whoever pushes waits.
 PoolOverload = Literal["drop-oldest", "refuse"]
 #: Streams that are asked about at once, at most, where the pool measures what is fastest.
 MOST_AT_ONCE = 64
-#: Streams that are listened for speech at once, where the pool decides: one takes half of what it takes alone, and more
-#: of them save little.
-_LISTENS = 16
+#: Streams whose chunks voice activity detection hears at once, where the pool decides: each then takes half of what it
+#: takes alone, and more of them would save little.
+_LISTENS = 32
+#: A hop is five such chunks and one question to the model's network, which waits until as many ask as are answered at
+#: once: while there is more to listen to, but for no more calls than this.
+_PATIENCE = 6
 #: A larger batch must save this share of the time a window takes: what is answered together waits for each other.
 _WORTH = 0.05
 
@@ -137,6 +142,9 @@ class RecognizerPool:
         self._line: list[tuple[int, int, _Stream]] = []
         self._order = itertools.count()
         self._turn = 0
+        #: Streams whose question waits for others that ask the model's network too, and how many calls it still may.
+        self._held: list[_Stream] = []
+        self._patience = _PATIENCE
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -146,7 +154,7 @@ class RecognizerPool:
     @property
     def waiting(self) -> bool:
         """Whether there is anything to :meth:`work` on."""
-        return bool(self._line)
+        return bool(self._line or self._held)
 
     def open(self, stream: Hashable) -> None:
         """Begin a stream.
@@ -213,22 +221,19 @@ class RecognizerPool:
             the blocks that are done with, those of a stream in order; most have no events.
         """
         done: list[Heard] = []
-        asking: list[_Stream] = []
-        asks = listens = 0
-        while asks < self.batch and listens < self._listens and len(done) < MOST_AT_ONCE:
+        listening: list[_Stream] = []
+        while len(listening) < self._listens and len(self._held) < self.batch and len(done) < MOST_AT_ONCE:
             if (state := self._next()) is None:
                 break
             if state.ask is None:
                 self._advance(state, None, done)
             if state.ask is not None:
-                asking.append(state)
-                asks += isinstance(state.ask, Ask)
-                listens += not isinstance(state.ask, Ask)
-        if asking:
-            for state, said in zip(asking, self._answers(asking, done), strict=True):
-                if said is not None:
-                    state.ask = None
-                    self._advance(state, said, done)
+                (listening if isinstance(state.ask, Listen) else self._held).append(state)
+        self._serve(listening, done)
+        self._patience = self._patience - 1 if self._held else _PATIENCE
+        if len(self._held) >= self.batch or not (self._line and self._patience):
+            held, self._held, self._patience = self._held, [], _PATIENCE
+            self._serve(held, done)
         return done
 
     def drain(self) -> list[Heard]:
@@ -250,6 +255,7 @@ class RecognizerPool:
             state = self._streams.pop(stream)
             self._line = [place for place in self._line if place[2] is not state]
             heapq.heapify(self._line)
+            self._held = [held for held in self._held if held is not state]
             state.busy = True
         events: list[Event] = []
         if state.work is not None and state.ask is not None:
@@ -313,6 +319,15 @@ class RecognizerPool:
                 self._stand_in_line(state)
             else:
                 state.busy = False
+
+    def _serve(self, asking: list[_Stream], done: list[Heard]) -> None:
+        """Have the network that they all ask answer them, and do the work up to their next questions."""
+        if not asking:
+            return
+        for state, said in zip(asking, self._answers(asking, done), strict=True):
+            if said is not None:
+                state.ask = None
+                self._advance(state, said, done)
 
     def _answers(self, asking: list[_Stream], done: list[Heard]) -> list[Answer | None]:
         """What the networks say to each; None for one that they fail on, which alone is given up."""

@@ -16,6 +16,7 @@ from stream_ser.asking import Ask, Asking
 from stream_ser.engine import Engine, Step
 from stream_ser.respell import Respeller
 from stream_ser.transcript import Line, Transcriber
+from stream_ser.waits import Waits
 
 #: Heard before the voice, seconds: an utterance begins more softly than voice activity detection notices, and networks
 #: are trained on clips that begin before the voice does.
@@ -42,14 +43,18 @@ class StreamedNetwork:
         engine: of a card with states; it keeps nothing of the stream.
         silence: log-mel of digital silence.
         respell: what spells a finished line once more, of a network that transcribes.
+        waits: gets the time that others take between a question and its answer.
 
     Attributes:
         probabilities: what it says of the utterance that goes on, or that has just ended; empty before the first.
         since: first frame of that utterance.
     """
 
-    def __init__(self, engine: Engine, silence: float, respell: Respeller | None = None) -> None:
+    def __init__(
+        self, engine: Engine, silence: float, respell: Respeller | None = None, waits: Waits | None = None
+    ) -> None:
         self._engine = engine
+        self._waits = waits or Waits()
         card = engine.card
         self._hop = card.window.hop
         self._nothing = np.full((self._hop, card.features.n_mels), silence, dtype=np.float32)
@@ -115,7 +120,7 @@ class StreamedNetwork:
             return
         if self._transcriber is not None:
             for _ in range(-(-self._engine.card.delay_frames // self._hop)):
-                self._spell((yield Ask(self._nothing, self._state)))
+                self._spell((yield from self._waits.ask(Ask(self._nothing, self._state))))
             self._lines += self._transcriber.end()
         self._judge()
         self._open = False
@@ -146,7 +151,7 @@ class StreamedNetwork:
             self._transcriber.begin(self._sample(first))
 
     def _step(self, frames: NDArray[np.float32], real: int) -> Asking[None]:
-        step = yield Ask(frames, self._state)
+        step: Step = yield from self._waits.ask(Ask(frames, self._state))
         self.probabilities = step.probabilities
         self._heard += real
         self._spell(step)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from stream_ser.config import DEFAULT_VAD, VadConfig
 from stream_ser.silero import CHUNK_MS as CHUNK_MS
 from stream_ser.silero import Hearing, Memory, shared_network
+from stream_ser.waits import Waits
 
 #: A gain that follows the level brings loud chunks to this level: the network hears whispers, and microphones that are
 #: turned down, less well than it should.
@@ -117,20 +117,25 @@ class VoiceDetector:
         sample_rate: Hz.
         config: thresholds and durations.
         network: default: Silero's.
-
-    Attributes:
-        waited_s: time between questions and answers that went to the work of others, since this was set to 0 last.
+        waits: gets the time that others take between a question and its answer.
 
     Raises:
         ModelError: see :class:`stream_ser.silero.SileroNetwork`.
     """
 
-    def __init__(self, sample_rate: int, config: VadConfig = DEFAULT_VAD, network: Network | None = None) -> None:
+    def __init__(
+        self,
+        sample_rate: int,
+        config: VadConfig = DEFAULT_VAD,
+        network: Network | None = None,
+        waits: Waits | None = None,
+    ) -> None:
         self.config = config
         self.chunk_samples = CHUNK_MS * sample_rate // 1000
         self._min_speech = round(config.min_speech_s * sample_rate)
         self._min_silence = round(config.min_silence_s * sample_rate)
         self._network = network or shared_network(sample_rate)
+        self._waits = waits or Waits()
         self._chunk = np.zeros(self.chunk_samples, dtype=np.float32)
         self._keep = 10.0 ** (-FALL_DB_PER_S * CHUNK_MS / 10_000.0)
         self.reset()
@@ -138,7 +143,6 @@ class VoiceDetector:
     def reset(self, start: int = 0) -> None:
         """Back to the start of a stream, whose first sample has the position ``start``."""
         self._memory = self._network.fresh()
-        self.waited_s = 0.0
         self._filled = 0
         self._end = start
         self._power = 10.0 ** (START_DBFS / 10.0)
@@ -181,9 +185,8 @@ class VoiceDetector:
         probability = 0.0
         if self._chunk.any():
             self._level()
-            asked = time.perf_counter()
-            probability, self._memory, seconds = yield Listen(self._network, self._chunk, self._memory)
-            self.waited_s += time.perf_counter() - asked - seconds
+            heard: Hearing = yield from self._waits.ask(Listen(self._network, self._chunk, self._memory))
+            probability, self._memory = heard.probability, heard.memory
         else:
             self._memory = self._network.fresh()
         if self._began is None:

