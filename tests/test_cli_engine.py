@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from stream_ser.cli import main
-from stream_ser.engine import bundled
+from stream_ser.engine import DEFAULT_MODEL, bundled
 
 RATE = 16_000
 
@@ -137,3 +137,5 @@ def test_models_takes_bundled_names(call) -> None:
         assert "labels" in out
         (model,) = json.loads(call("models", "--json", path.stem)[1])
         assert (model["path"], model["bytes"]) == (str(path), path.stat().st_size)
+        assert model["default"] == (path.stem == DEFAULT_MODEL)
+        assert ("(the default)" in out) == model["default"]

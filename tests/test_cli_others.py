@@ -111,6 +111,7 @@ def test_models_json(wav, call):
     (model,) = json.loads(call("models", "--json", wav)[1])
     assert model["labels"] == list(LABELS)
     assert model["bytes"] == wav.stat().st_size
+    assert model["default"] is False
 
 
 # the driver

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[NAME|FILE.onnx]...")
-@click.option("--json", "as_json", is_flag=True, help="One JSON array with the whole cards.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array with the whole cards, and which is the default.")
 def models(paths: tuple[str, ...], as_json: bool) -> None:
     """List the bundled models and separators, or the given ones: what they say, size, results, licence."""
     from stream_ser.engine import DEFAULT_MODEL, bundled
@@ -27,11 +27,16 @@ def models(paths: tuple[str, ...], as_json: bool) -> None:
 
     known = [*bundled(), *bundled_separators()]
     cards = [_read(path) for path in paths or known]
+
+    def is_default(path: Path) -> bool:
+        return path.stem == DEFAULT_MODEL and path in known
+
     if as_json:
         import json
 
         content = [
-            {"path": str(path), "bytes": path.stat().st_size, **json.loads(card.to_json())} for path, card in cards
+            {"path": str(path), "bytes": path.stat().st_size, "default": is_default(path), **json.loads(card.to_json())}
+            for path, card in cards
         ]
         click.echo(json.dumps(content, indent=1))
         return
@@ -51,8 +56,7 @@ def models(paths: tuple[str, ...], as_json: bool) -> None:
         rows = describe(path, card) if isinstance(card, Card) else describe_separator(path, card)
         for name, value in rows:
             grid.add_row(name, "\n".join(map(printable, value.split("\n"))))
-        default = path.stem == DEFAULT_MODEL and path in known
-        console.print(f"{card.name} (the default)" if default else card.name, style="bold")
+        console.print(f"{card.name} (the default)" if is_default(path) else card.name, style="bold")
         console.print(grid)
         console.print()
 
