@@ -65,7 +65,7 @@ def open_session(path: Path, wanted: list[str] | Wanted, threads: int) -> Any:
     """An ``onnxruntime.InferenceSession`` that spins on no core and prints nothing.
 
     Args:
-        path: of a model whose bytes were checked; see :mod:`stream_ser.onnxfile`.
+        path: of a model whose bytes were checked, see :mod:`stream_ser.onnxfile`, or that came with a package.
         wanted: execution providers, best first, with their options or without.
         threads: inside one inference.
 

@@ -46,8 +46,9 @@ class Timing:
     """What it cost to make a prediction, in milliseconds. Never takes part in comparisons.
 
     Attributes:
-        features_ms: feature computation since the last prediction.
-        inference_ms: the network's forward pass.
+        features_ms: feature computation and voice activity detection since the last prediction.
+        inference_ms: the network's forward pass, with what leads to it and from it. Of calls for several streams its
+            share; what a pool did for others between is in neither.
         age_ms: from the capture of the window's last sample to now; None for files.
     """
 

@@ -3,8 +3,8 @@
 A server holds one pool for each core or GPU. It pushes blocks as they arrive and calls
 :meth:`RecognizerPool.work` while something waits; each call takes streams to their next question, of voice activity
 detection or of the model, and has each network answer all that ask it at once. A stream gets the events that a
-recogniser of its own would give it, whoever else is there: asked about alone, to the last bit; in a batch, with
-probabilities that differ by rounding (1e-5).
+recogniser of its own would give it, whoever else is there: with ``batch=1`` to the last bit, else with probabilities
+that differ by rounding (1e-5).
 
 Turns are those of start-time fair queueing (P. Goyal, H. Vin, H. Cheng, IEEE/ACM Trans. Networking 5(5), 1997), each
 piece of at most a hop counting as one: streams at the pace of speech are served in the order of arrival, and one that
@@ -42,13 +42,15 @@ MOST_AT_ONCE = 64
 #: Streams whose chunks voice activity detection hears at once, where the pool decides: each then takes half of what it
 #: takes alone, and more of them would save little.
 _LISTENS = 32
-#: A hop is five such chunks and one question to the model's network, which waits until as many ask as are answered at
-#: once: while there is more to listen to, but for no more calls than this.
+#: A hop is several such chunks (five of the default model's) and one question to the model's network, which waits until
+#: as many ask as are answered at once: while there is more to listen to, but for no more calls than this.
 _PATIENCE = 6
 #: A larger batch must save this share of the time a window takes: what is answered together waits for each other.
 _WORTH = 0.05
 #: No further round of measuring after this.
 _MEASURED_S = 0.3
+#: More bytes than the caches of a core hold.
+_CACHES = 16 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,8 @@ class RecognizerPool:
             raise ValueError("batch and most_streams must be at least 1")
         self.batch = fastest_batch(engine) if batch is None else batch
         self._listens = _LISTENS if batch is None else batch
+        # Who is answered one by one need not wait for the others.
+        self._asks = self.batch if engine.batches else 1
         self._overload, self._most = overload, most_streams
         self._settings: dict[str, Any] = {"decider": decider, "vad": vad}
         self._streams: dict[Hashable, _Stream] = {}
@@ -224,7 +228,7 @@ class RecognizerPool:
         """
         done: list[Heard] = []
         listening: list[_Stream] = []
-        while len(listening) < self._listens and len(self._held) < self.batch and len(done) < MOST_AT_ONCE:
+        while len(listening) < self._listens and len(self._held) < self._asks and len(done) < MOST_AT_ONCE:
             if (state := self._next()) is None:
                 break
             if state.ask is None:
@@ -233,7 +237,7 @@ class RecognizerPool:
                 (listening if isinstance(state.ask, Listen) else self._held).append(state)
         self._serve(listening, done)
         self._patience = self._patience - 1 if self._held else _PATIENCE
-        if len(self._held) >= self.batch or not (self._line and self._patience):
+        if len(self._held) >= self._asks or not (self._line and self._patience):
             held, self._held, self._patience = self._held, [], _PATIENCE
             self._serve(held, done)
         return done
@@ -259,10 +263,12 @@ class RecognizerPool:
             heapq.heapify(self._line)
             self._held = [held for held in self._held if held is not state]
             state.busy = True
+            # Who looked it up before may still push: into a queue that nobody reads.
+            queue, state.queue = state.queue, deque()
         events: list[Event] = []
         if state.work is not None and state.ask is not None:
             events += _finish(state.work, state.ask, self.engine)
-        for _, block in state.queue:
+        for _, block in queue:
             events += answered(state.recognizer.asking(block), self.engine)
         return events + answered(state.recognizer.ending(), self.engine)
 
@@ -365,7 +371,10 @@ def _finish(work: Asking[list[Event]], ask: Question, engine: Engine) -> list[Ev
 
 
 def fastest_batch(engine: Engine, most: int = MOST_AT_ONCE, rounds: int = 6) -> int:
-    """The smallest number of streams at once with which one takes hardly longer than with any other, by trying.
+    """The number of streams at once with which one takes hardly longer than with any other, by trying.
+
+    Of several such numbers it is the largest whose call lasts no longer than a tenth of a hop: too many cost a moment
+    of waiting, too few cost streams.
 
     Args:
         engine: of any network; 1 for one that takes one stream at a time.
@@ -375,26 +384,34 @@ def fastest_batch(engine: Engine, most: int = MOST_AT_ONCE, rounds: int = 6) -> 
     """
     if not engine.batches:
         return 1
-    silence = float(np.log(engine.card.features.log_floor))
-    ask = Ask(np.full((engine.frames, engine.card.features.n_mels), silence, np.float32), engine.initial_state())
+    features = engine.card.features
+    silence = float(np.log(features.log_floor))
+    ask = Ask(np.full((engine.frames, features.n_mels), silence, np.float32), engine.initial_state())
+    # What streams do between two calls goes over the caches, and the first of a batch finds the weights out of them.
+    others = np.zeros(_CACHES // 4, dtype=np.float32)
 
     def each_s(size: int) -> float:
+        others.sum()
         started = time.perf_counter()
         answers(engine, [ask] * size)
         return (time.perf_counter() - started) / size
 
     quickest_s: dict[int, float] = {}
     size = best = 1
-    while size <= min(most, 4 * best):
-        each_s(size)  # the first run of a size allocates
-        quickest_s[size] = each_s(size)
-        best = min(quickest_s, key=quickest_s.__getitem__)
-        size *= 2
     enough = time.perf_counter() + _MEASURED_S
-    for _ in range(rounds):
-        for size in quickest_s:
-            quickest_s[size] = min(quickest_s[size], each_s(size))
-        if time.perf_counter() >= enough:
+    for turn in range(rounds):
+        # In later rounds too: a hiccup may have hidden that larger ones pay.
+        while size <= min(most, 4 * best):
+            each_s(size)  # the first run of a size allocates
+            quickest_s[size] = each_s(size)
+            best = min(quickest_s, key=quickest_s.__getitem__)
+            size *= 2
+        if turn and time.perf_counter() >= enough:
             break
+        for tried in quickest_s:
+            quickest_s[tried] = min(quickest_s[tried], each_s(tried))
+        best = min(quickest_s, key=quickest_s.__getitem__)
     least_s = min(quickest_s.values())
-    return min(size for size, seconds in quickest_s.items() if (1.0 - _WORTH) * seconds <= least_s)
+    good = [size for size, seconds in quickest_s.items() if (1.0 - _WORTH) * seconds <= least_s]
+    short_s = 0.1 * engine.card.window.hop * features.hop_length / features.sample_rate
+    return max((size for size in good if size * quickest_s[size] <= short_s), default=min(good))

@@ -68,7 +68,7 @@ def find_network() -> Path | None:
 
 
 def available() -> bool:
-    """Whether the package is installed; it has no wheel for some platforms, such as Linux on ARM."""
+    """Whether the package is there, with its network; it has no wheel for some platforms, such as Linux on ARM."""
     return find_network() is not None
 
 
@@ -126,12 +126,12 @@ class SileroNetwork:
             raise self._cannot_run(reason(error)) from None
         if said.shape != (rows, 1) or after.shape != state.shape:
             raise self._cannot_run(f"it returned {said.shape} and {after.shape}")
-        # Views: a stream that pauses holds the memories of those that were heard with it, which are kilobytes.
+        # Copies: a stream that pauses does not hold the memories of all that were heard with it.
         contexts = joined[:, self.chunk_samples :]
+        kept = [Memory(contexts[row].copy(), after[:, row : row + 1].copy()) for row in range(rows)]
         share_s = (time.perf_counter() - started) / rows
         return [
-            Hearing(probability, Memory(contexts[row], after[:, row : row + 1]), share_s)
-            for row, (probability,) in enumerate(said.tolist())
+            Hearing(probability, memory, share_s) for (probability,), memory in zip(said.tolist(), kept, strict=True)
         ]
 
     def _cannot_run(self, why: str) -> ModelError:

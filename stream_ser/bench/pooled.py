@@ -76,7 +76,7 @@ class PooledRun:
             source.began = wall + LEAD_S + index / len(sources) * block_s
         due = [(source.began + block_s, index) for index, source in enumerate(sources)]
         heapq.heapify(due)
-        spent_s = 0.0
+        spent_s = owed_ms = 0.0
         while due or pool.waiting:
             if due and not pool.waiting and (wait := due[0][0] - clock.now()) > 0:
                 clock.sleep(wait)
@@ -89,7 +89,7 @@ class PooledRun:
             heard = pool.work()
             spent_s += clock.now() - started
             if any(part.events for part in heard):
-                self._deliver(heard, 1e3 * spent_s)
+                owed_ms = self._deliver(heard, owed_ms + 1e3 * spent_s)
                 spent_s = 0.0
         return summarise("speech, paced", sources, self._measured, clock.now() - wall, clock.cpu() - cpu, self._rate)
 
@@ -100,8 +100,16 @@ class PooledRun:
         source.pushed += self._block
         refuse_silence(source, self._rate)
 
-    def _deliver(self, heard: list[Heard], spent_ms: float) -> None:
-        """Write what came of one call of the network, and note what it cost each stream."""
+    def _deliver(self, heard: list[Heard], spent_ms: float) -> float:
+        """Write what came of a call of the network, and note what it cost each stream.
+
+        Args:
+            heard: blocks that are done with.
+            spent_ms: since the delivery before, and what that one left.
+
+        Returns:
+            what the next one has to account for; negative where hops were begun before and ended now.
+        """
         asked: list[tuple[Source, Prediction]] = []
         delivery_ms: list[float] = []
         for part in heard:
@@ -117,10 +125,11 @@ class PooledRun:
                     delivery_ms.append(1e3 * (self._clock.now() - started))
         delivered = self._clock.now()
         if not asked:
-            return
+            return spent_ms
         # What was asked in company counts by shares.
         known = [(p.timing.features_ms, p.timing.inference_ms) for _, p in asked if p.timing is not None]
-        rest = max(0.0, spent_ms - sum(map(sum, known))) / len(asked)
+        left_ms = spent_ms - sum(map(sum, known))
+        rest = max(0.0, left_ms) / len(asked)
         for (source, prediction), own, written in zip(asked, known, delivery_ms, strict=True):
             source.hops += 1
             if source.hops <= WARM_UP:
@@ -132,3 +141,4 @@ class PooledRun:
             brought_s = -(-prediction.end // self._block) * self._block / self._rate
             self._measured.latency.append(1e3 * (delivered - source.began - brought_s))
             self._measured.age.append(1e3 * (delivered - source.began - prediction.end / self._rate))
+        return min(0.0, left_ms)
