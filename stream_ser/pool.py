@@ -45,7 +45,7 @@ _LISTENS = 32
 #: A hop is several such chunks (five of the default model's) and one question to the model's network, which waits until
 #: as many ask as are answered at once: while there is more to listen to, but for no more calls than this.
 _PATIENCE = 6
-#: A larger batch must save this share of the time a window takes: what is answered together waits for each other.
+#: Batches are as good as the quickest if a window takes no more than this share longer: nothing finer can be measured.
 _WORTH = 0.05
 #: No further round of measuring after this.
 _MEASURED_S = 0.3
