@@ -31,6 +31,7 @@ with join_world(cuda=False) as world:
     network = torch.nn.Linear(3, 2)
     network.bias.requires_grad_(False)
     world.copy_parameters(network)
+    torch.optim.AdamW(network.parameters())
     network(world.share(torch.arange(12.0).view(4, 3))).square().mean().backward()
     world.mean_gradients(network)
     found = {"inside": gloo_threads()}

@@ -5,10 +5,8 @@ together train on the batch that one process alone would have, and the mean of t
 Batch norm on CUDA takes its statistics over all processes (SyncBatchNorm); on CPU, where torch has no such layer, each
 process takes them over its own rows, and the result is that of a smaller batch.
 
-The gradients are averaged here, in one all-reduce a step, and not by DistributedDataParallel. Its C++ half keeps the
-process group for ever, so that gloo's threads are still at work while the interpreter shuts down, and a thread that
-then lets go of a tensor aborts the process (exit code -6) after all its work was done. What it would win, gradients
-that travel while others are computed, is little for networks of a few million parameters.
+The gradients are averaged here, in one all-reduce a step. What DistributedDataParallel would win, gradients that travel
+while others are computed, is little for networks of a few million parameters.
 """
 
 from __future__ import annotations
@@ -141,6 +139,10 @@ def join_world(cuda: bool) -> Iterator[World]:
                 "devices; lower --nproc-per-node"
             )
         torch.cuda.set_device(world.local_rank)
+    # Optimisers import it when they are made. Imported while there is a process group it keeps it for ever, and gloo's
+    # threads, still at work while the interpreter shuts down, may abort the process after all its work was done.
+    from torch import _dynamo  # noqa: F401
+
     try:
         dist.init_process_group("nccl" if cuda else "gloo")
     except (RuntimeError, ValueError) as error:
