@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from stream_ser.engine import Engine, State, Step
 from stream_ser.silero import Hearing
 from stream_ser.vad import Listen
+from stream_ser.waits import finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +73,15 @@ def answers(engine: Engine, asks: Sequence[Question]) -> Sequence[Answer]:
     return engine.together([ask.frames for ask in windows], [ask.state for ask in windows])
 
 
-def answered(asking: Asking[T], engine: Engine) -> T:
+def answered(asking: Asking[T], engine: Engine, asked: Question | None = None) -> T:
     """Do the work of one stream, its questions answered at once.
+
+    Args:
+        asking: not begun yet, or waiting for an answer.
+        engine: of the stream.
+        asked: the question that is open; None where the work has not begun.
 
     Raises:
         ModelError: the network cannot be run.
     """
-    try:
-        ask = next(asking)
-        while True:
-            ask = asking.send(answer(engine, ask))
-    except StopIteration as end:
-        result: T = end.value
-        return result
+    return finished(asking, lambda ask: answer(engine, ask), asked)

@@ -267,7 +267,7 @@ class RecognizerPool:
             queue, state.queue = state.queue, deque()
         events: list[Event] = []
         if state.work is not None and state.ask is not None:
-            events += _finish(state.work, state.ask, self.engine)
+            events += answered(state.work, self.engine, state.ask)
         for _, block in queue:
             events += answered(state.recognizer.asking(block), self.engine)
         return events + answered(state.recognizer.ending(), self.engine)
@@ -358,16 +358,6 @@ class RecognizerPool:
             state.busy = True
             state.queue.clear()
         done.append(Heard(state.name, [], error))
-
-
-def _finish(work: Asking[list[Event]], ask: Question, engine: Engine) -> list[Event]:
-    """Do work that is waiting for an answer to its end."""
-    try:
-        while True:
-            ask = work.send(answer(engine, ask))
-    except StopIteration as end:
-        events: list[Event] = end.value
-        return events
 
 
 def fastest_batch(engine: Engine, most: int = MOST_AT_ONCE, rounds: int = 6) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stream_ser.config import DEFAULT_VAD, VadConfig
 from stream_ser.silero import CHUNK_MS as CHUNK_MS
 from stream_ser.silero import Hearing, Memory, shared_network
-from stream_ser.waits import Waits
+from stream_ser.waits import Waits, finished
 
 #: A gain that follows the level brings loud chunks to this level: the network hears whispers, and microphones that are
 #: turned down, less well than it should.
@@ -157,14 +157,7 @@ class VoiceDetector:
         Raises:
             ModelError: the network cannot be run.
         """
-        asking = self.asking(samples)
-        try:
-            ask = next(asking)
-            while True:
-                ask = asking.send(ask.network.hear([ask.chunk], [ask.memory])[0])
-        except StopIteration as end:
-            voices: list[Voice] = end.value
-            return voices
+        return finished(self.asking(samples), lambda ask: ask.network.hear([ask.chunk], [ask.memory])[0])
 
     def asking(self, samples: NDArray[np.float32]) -> Generator[Listen, Hearing, list[Voice]]:
         """The work of :meth:`push`; whoever drives it answers its questions."""

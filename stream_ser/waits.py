@@ -1,9 +1,13 @@
-"""How long a question of a stream waited for the work of others, which its own times must not count."""
+"""Work that asks: a generator that gives out questions and is sent the answers.
+
+Whoever drives it may answer at once (:func:`finished`) or do the work of others first; how long a question waited for
+those, the times of its stream must not count (:class:`Waits`).
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Protocol, TypeVar
 
 
@@ -16,6 +20,28 @@ class Timed(Protocol):
 
 
 Q = TypeVar("Q")
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+def finished(work: Generator[Q, A, T], say: Callable[[Q], A], asked: Q | None = None) -> T:
+    """Do work to its end, each question answered at once.
+
+    Args:
+        work: not begun yet, or waiting for an answer.
+        say: the answer to a question. What it raises is not caught, and the work stays unfinished.
+        asked: the question that is open; None where the work has not begun.
+
+    Returns:
+        what the work returns.
+    """
+    try:
+        question = next(work) if asked is None else asked
+        while True:
+            question = work.send(say(question))
+    except StopIteration as end:
+        result: T = end.value
+        return result
 
 
 class Waits:

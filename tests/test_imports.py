@@ -100,7 +100,7 @@ LAYERS: dict[str, frozenset[str]] = {
     "microphone": BASE | {"attach", "portaudio", "watchdog"},
     "streams": BASE | {"sources"},
     "watchdog": BASE,
-    "asking": BASE | {"engine", "silero", "vad"},
+    "asking": BASE | {"engine", "silero", "vad", "waits"},
     "speech": BASE | {"vad"},
     "pipeline": BASE | STAGES | {"asking", "respell", "speech", "streamed", "tally", "waits"},
     "pool": BASE | {"asking", "engine", "pipeline", "vad"},

@@ -1,4 +1,4 @@
-"""The time of others is told from a stream's own."""
+"""Work is driven to its end, and the time of others is told from a stream's own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from stream_ser import waits
-from stream_ser.waits import Waits
+from stream_ser.waits import Waits, finished
 
 
 def test_only_what_others_took_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,3 +30,41 @@ def test_only_what_others_took_is_counted(monkeypatch: pytest.MonkeyPatch) -> No
     assert end.value.value == [1, 2]
     assert clock.take() == pytest.approx(3.0)
     assert clock.take() == 0.0
+
+
+def sums():
+    total = 0
+    for question in ("first", "second", "third"):
+        total += yield question
+    return total
+
+
+def test_every_question_is_answered_and_the_result_comes_back() -> None:
+    heard: list[str] = []
+    assert finished(sums(), lambda question: heard.append(question) or len(heard)) == 1 + 2 + 3
+    assert heard == ["first", "second", "third"]
+
+
+def test_work_that_waits_for_an_answer_is_gone_on_with() -> None:
+    work = sums()
+    assert work.send(None) == "first"
+    assert work.send(10) == "second"
+    heard: list[str] = []
+    assert finished(work, lambda question: heard.append(question) or 100, "second") == 10 + 100 + 100
+    assert heard == ["second", "third"]
+
+
+def test_work_without_a_question_ends_at_once() -> None:
+    def silent():
+        return "done"
+        yield
+
+    assert finished(silent(), lambda question: pytest.fail("asked")) == "done"
+
+
+def test_a_failing_answer_is_not_swallowed() -> None:
+    def fails(question):
+        raise ValueError(question)
+
+    with pytest.raises(ValueError, match="first"):
+        finished(sums(), fails)
