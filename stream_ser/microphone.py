@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from stream_ser import attach
 from stream_ser.attach import Channels
+from stream_ser.config import BLOCK_S
 from stream_ser.errors import DeviceError
 from stream_ser.events import Block, NoticeKind
 from stream_ser.portaudio import DeviceInfo, find_device, native_stderr_to_log, portaudio, quiet_native_stderr
@@ -103,7 +104,7 @@ class Microphone:
         channel: Channels = None,
         duration_s: float | None = None,
         queue_seconds: float = 10.0,
-        block_seconds: float = 0.02,
+        block_seconds: float = BLOCK_S,
         stall_seconds: float = 5.0,
         overload: Overload = "drop-oldest",
         on_lost: OnLost = "exit",

@@ -35,19 +35,11 @@ from stream_ser.events import (
 from stream_ser.features import LogMel
 from stream_ser.framer import Framer
 from stream_ser.respell import LanguageModel, Respeller
-from stream_ser.speech import EXTRA, POWER, VOICED, Speech
+from stream_ser.speech import EXTRA, POWER, VOICED, Speech, level_dbfs
 from stream_ser.streamed import StreamedNetwork
 from stream_ser.tally import Tally
 from stream_ser.vad import Voice, VoiceDetector
 from stream_ser.waits import Waits
-
-#: Level of digital silence, dBFS: finite, so that every output format can write it.
-LOWEST_DBFS = -120.0
-
-
-def to_dbfs(mean_square: float) -> float:
-    """Mean square of samples with full scale 1.0 as dB relative to full scale, at least :data:`LOWEST_DBFS`."""
-    return max(LOWEST_DBFS, 10.0 * float(np.log10(max(mean_square, 1e-30))))
 
 
 class Recognizer:
@@ -132,6 +124,8 @@ class Recognizer:
         self._first_column = start // self.card.features.hop_length
         self._frames.reset(start)
         self._columns.reset(self._first_column)
+        #: Where the next hop is complete.
+        self._due = start + self.card.features.samples_for(self._columns.next_end - self._first_column)
         self._decider.reset(start)
         if self._streamed is not None:
             self._streamed.reset(start)
@@ -191,8 +185,7 @@ class Recognizer:
             AudioError: a sample is NaN or infinite; the recogniser is left as it was before the block.
             ValueError: not one-dimensional, or whole numbers, whose full scale is not 1.
         """
-        block = Block(self.checked(samples), captured_at, lost, gap=gap, behind=behind)
-        return answered(self.asking(block), self.engine)
+        return self._push(Block(self.checked(samples), captured_at, lost, gap=gap, behind=behind))
 
     def checked(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """The samples of the stream's next block as float32.
@@ -204,8 +197,9 @@ class Recognizer:
         if samples.ndim != 1 or samples.dtype.kind != "f":
             raise ValueError(f"samples are {samples.dtype} {samples.shape}, expected floats (time,), full scale at 1")
         samples = samples.astype(np.float32, copy=False)
-        if not (fine := np.abs(samples) <= LOUDEST).all():
-            index = int(fine.argmin())
+        # NaN is the least and the greatest of all, and in no range.
+        if samples.size and not (samples.min() >= -LOUDEST and samples.max() <= LOUDEST):
+            index = int((np.abs(samples) <= LOUDEST).argmin())
             position = self._samples + index
             raise AudioError(
                 f"sample {position} (at {position / self.card.features.sample_rate:.3f} s) is "
@@ -234,7 +228,8 @@ class Recognizer:
         Raises:
             AudioError: as :meth:`push`.
         """
-        return answered(self.asking(replace(block, samples=self.checked(block.samples))), self.engine)
+        samples = self.checked(block.samples)
+        return self._push(block if samples is block.samples else replace(block, samples=samples))
 
     def flush(self) -> list[Event]:
         """End of the stream: the last window and the open decision.
@@ -277,22 +272,35 @@ class Recognizer:
         heard = self._samples - self._start
         return Summary(heard, self._lost, label, probabilities, dict(self._tally.seconds), self._skipped)
 
+    def _push(self, block: Block) -> list[Event]:
+        # Most blocks of a microphone only wait: they are done with before any of the rest is touched.
+        if not (block.lost or block.gap or block.notices) and self._waits_with(block.samples):
+            return []
+        return answered(self.asking(block), self.engine)
+
     def _take(
         self, samples: NDArray[np.float32], events: list[Event], captured_at: float | None, behind: bool
     ) -> Asking[None]:
-        """Take samples in; before a hop is complete they only wait.
+        """Take samples in."""
+        if self._waits_with(samples):
+            return
+        self._samples += samples.size
+        held = self._held()
+        yield from self._work(np.concatenate((held, samples)) if held.size else samples, events, captured_at, behind)
+        self._due = self._start + self.card.features.samples_for(self._columns.next_end - self._first_column)
+
+    def _waits_with(self, samples: NDArray[np.float32]) -> bool:
+        """Let samples wait that complete no hop; whether they do.
 
         Nothing could come of them yet, and one wake-up's work is cheaper than that of many: caches are warm after the
         first of it. A microphone's blocks cost a third less so.
         """
-        due = self._start + self.card.features.samples_for(self._columns.next_end - self._first_column)
+        if self._samples + samples.size >= self._due:
+            return False
         self._samples += samples.size
-        if self._samples < due:
-            self._early[self._waiting : self._waiting + samples.size] = samples
-            self._waiting += samples.size
-            return
-        held = self._held()
-        yield from self._work(np.concatenate((held, samples)) if held.size else samples, events, captured_at, behind)
+        self._early[self._waiting : self._waiting + samples.size] = samples
+        self._waiting += samples.size
+        return True
 
     def _held(self) -> NDArray[np.float32]:
         """What has waited, which does so no longer; valid until samples wait again."""
@@ -354,7 +362,7 @@ class Recognizer:
         features = self.card.features
         end -= self._first_column
         started = time.perf_counter()
-        level_dbfs = to_dbfs(float(window[-self.card.window.hop :, POWER].mean(dtype=np.float64)))
+        level = level_dbfs(window[-self.card.window.hop :])
         window, begin, voice = self._speech.newest(end, window)
         probabilities: tuple[float, ...] = ()
         heard_from = max(0, end - len(window) + begin)
@@ -373,7 +381,7 @@ class Recognizer:
             start=self._start + heard_from * features.hop_length,
             end=end_sample,
             probabilities=probabilities,
-            level_dbfs=level_dbfs,
+            level_dbfs=level,
             timing=Timing(1000.0 * self._features_s, 1000.0 * inference_s, age_ms),
             voice=None if voice is None else (self._start + voice[0], self._start + voice[1]),
         )

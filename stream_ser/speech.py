@@ -12,6 +12,14 @@ from stream_ser.vad import CHUNK_MS, newest_utterance
 # speaking in it, then whether somebody is speaking or pausing.
 POWER, VOICED, SPEAKING = -3, -2, -1
 EXTRA = 3
+#: Level of digital silence, dBFS: finite, so that every output format can write it.
+LOWEST_DBFS = -120.0
+
+
+def level_dbfs(columns: NDArray[np.float32]) -> float:
+    """Mean level of columns ``(frames, n_mels + EXTRA)``, full scale at 0, at least :data:`LOWEST_DBFS`."""
+    mean_square = float(columns[:, POWER].mean(dtype=np.float64))
+    return max(LOWEST_DBFS, 10.0 * float(np.log10(max(mean_square, 1e-30))))
 
 
 class Speech:

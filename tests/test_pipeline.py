@@ -10,7 +10,8 @@ from stream_ser import engine
 from stream_ser.config import DEFAULT_VAD, FeatureConfig, VadConfig
 from stream_ser.errors import AudioError, ModelError
 from stream_ser.events import SILENCE, Decision, Gap, Prediction
-from stream_ser.pipeline import LOWEST_DBFS, Recognizer
+from stream_ser.pipeline import Recognizer
+from stream_ser.speech import LOWEST_DBFS
 
 
 @pytest.fixture(scope="module")

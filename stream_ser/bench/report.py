@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from stream_ser.bench import machine, material
 from stream_ser.bench.pooled import PooledRun
 from stream_ser.bench.runs import Run, Stream, Trial, capacity, flat_out, most_streams, paced
-from stream_ser.config import DEFAULT_VAD
+from stream_ser.config import BLOCK_S, DEFAULT_VAD
 from stream_ser.engine import Engine, Provider, load
 from stream_ser.errors import DataError, ModelError
 from stream_ser.pipeline import Recognizer
@@ -27,7 +27,14 @@ from stream_ser.pool import RecognizerPool, fastest_batch
 
 SCHEMA_VERSION = 1
 #: What should be the same where figures are compared.
-_CONDITIONS = (("machine", "cpu"), ("machine", "cores"), ("model", "hop_ms"), ("model", "vad"), ("model", "threads"))
+_CONDITIONS = (
+    ("machine", "cpu"),
+    ("machine", "cores"),
+    ("model", "hop_ms"),
+    ("model", "block_ms"),
+    ("model", "vad"),
+    ("model", "threads"),
+)
 #: A trial of the capacity is so long: an overload of 2 % has then piled up a fifth of a second.
 TRIAL_S = 10.0
 
@@ -56,7 +63,7 @@ class Options:
     vad: bool = True
     hops: int = 1_000
     hop_ms: float | None = None
-    block_ms: float = 20.0
+    block_ms: float = 1_000 * BLOCK_S
     streams: tuple[int, ...] = ()
     capacity: bool = False
     paced: bool = True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stream_ser.cli._options import model_option, provider_option, vad_option
+from stream_ser.config import BLOCK_S
 from stream_ser.text import printable
 
 if TYPE_CHECKING:
@@ -32,7 +33,15 @@ def _numbers(text: str, least: float, option: str) -> list[float]:
 @vad_option
 @click.option("--hops", type=click.IntRange(1, 1_000_000), default=1_000, show_default=True, help="In each run.")
 @click.option("--hop", "hop_ms", type=float, metavar="MS", help="Predict this often. Default: the model's hop.")
-@click.option("--block", "block_ms", type=float, default=20.0, show_default=True, metavar="MS", help="As captured.")
+@click.option(
+    "--block",
+    "block_ms",
+    type=float,
+    default=1_000 * BLOCK_S,
+    show_default=f"{1_000 * BLOCK_S:g}, a microphone's",
+    metavar="MS",
+    help="Audio that is pushed at once.",
+)
 @click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="In one inference.")
 @click.option("--streams", metavar="N,...", help="Also so many at once, on one core.")
 @click.option("--capacity", is_flag=True, help="Also find how many streams one core bears, by trying.")
