@@ -11,7 +11,7 @@ import re
 from importlib import resources
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, Group
 
 from stream_ser.engine import load
 from stream_ser.pipeline import Recognizer
@@ -39,7 +39,7 @@ def main() -> None:
             if heard >= SECONDS * 16_000:
                 break
     console = Console(file=io.StringIO(), record=True, width=WIDTH, height=HEIGHT, force_terminal=True)
-    console.print(render(state, WIDTH, HEIGHT))
+    console.print(Group(*render(state, WIDTH, HEIGHT)))
     svg = console.export_svg(title="stream-ser demo")
     # Without rich's web font: a picture that needs no network.
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL).replace("Fira Code", "DejaVu Sans Mono")

@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 import pytest
-from rich.console import Console
+from rich.console import Console, Group
 
 from stream_ser.events import (
     SILENCE,
@@ -128,7 +128,7 @@ def text_of(state, width, height):
 
 def rendered(frame, width):
     console = Console(file=io.StringIO(), record=True, width=max(width, 1) + 50, highlight=False)
-    console.print(frame)
+    console.print(Group(*frame))
     return console.export_text(styles=False)
 
 
@@ -318,9 +318,9 @@ def test_live_view_gives_the_screen_back_after_an_error():
 
 def test_live_view_draws_at_ten_hertz_however_small_the_blocks(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("stream_ser.sinks.live.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("stream_ser.sinks.screen.time.monotonic", lambda: now[0])
     drawn = []
-    monkeypatch.setattr("stream_ser.sinks.live.render", lambda *args: drawn.append(now[0]) or "")
+    monkeypatch.setattr("stream_ser.sinks.live.render", lambda *args: drawn.append(now[0]) or [])
     view = LiveView(Console(file=io.StringIO(), force_terminal=True), provider="x")
     view.open(StreamInfo("clip", "septr", LABELS, RATE))
     for _ in range(500):
@@ -350,7 +350,7 @@ def test_colours_are_for_terminals_that_want_them(out, no_color, coloured, monke
     if no_color is not None:
         monkeypatch.setenv("NO_COLOR", no_color)
     out = out()
-    console_for(out).print(render(eventful(), 80, 24))
+    console_for(out).print(Group(*render(eventful(), 80, 24)))
     assert "neutral" in out.getvalue()
     assert ("\x1b[38;" in out.getvalue() or ";38;" in out.getvalue()) == coloured
 
@@ -358,7 +358,7 @@ def test_colours_are_for_terminals_that_want_them(out, no_color, coloured, monke
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_a_frame_exports_to_svg(width):
     console = Console(file=io.StringIO(), record=True, width=width, force_terminal=True)
-    console.print(render(eventful(), width, 24))
+    console.print(Group(*render(eventful(), width, 24)))
     svg = console.export_svg(title="stream-ser")
     assert "#ffc53d" in svg
     assert "stream-ser" in svg

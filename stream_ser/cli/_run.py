@@ -301,7 +301,8 @@ def draws_on(out: TextIO) -> bool:
     from stream_ser.sinks.table import console_for
 
     console = console_for(out)
-    return console.is_terminal and not console.is_dumb_terminal
+    # An old Windows has no alternate screen.
+    return console.is_terminal and not console.is_dumb_terminal and not console.legacy_windows
 
 
 class _Interrupt(BaseException):

@@ -6,13 +6,9 @@ state and draws at most ten times a second, driven by the audio itself.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console
 from rich.text import Text
 
 from stream_ser.events import SILENCE, UNCERTAIN, Decision, Event, StreamInfo, Summary
@@ -22,55 +18,13 @@ from stream_ser.sinks.draw import bar, fit, fit_tail
 from stream_ser.sinks.live_parts import METER_COLOURS, legend, level_row, timeline
 from stream_ser.sinks.live_state import LiveState
 from stream_ser.sinks.palette import BIG_ROWS, FAINT, GREY, LOST, big, colours
+from stream_ser.sinks.screen import Screen
 from stream_ser.sinks.table import Table
 
-REFRESH_S = 0.1
 MAX_WIDTH = 140
 MAX_CHART_ROWS = 6
 MAX_CAPTION_ROWS = 4
 _LABEL_WIDTH = 10
-
-
-class Screen:
-    """The terminal's alternate screen, drawn on at most ten times a second.
-
-    Args:
-        console: a terminal.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self._live: Live | None = None
-        self._drawn_at = float("-inf")
-
-    def start(self) -> None:
-        """Take it over."""
-        self._live = Live(
-            console=self.console,
-            auto_refresh=False,
-            screen=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._live.start()
-
-    @property
-    def due(self) -> bool:
-        """Whether the last frame is old enough."""
-        return time.monotonic() - self._drawn_at >= REFRESH_S
-
-    def draw(self, frame: Callable[[int, int], Group]) -> None:
-        """Show what ``frame`` makes of a width and a height; nothing while the screen is not taken over."""
-        if self._live is not None:
-            size = self.console.size
-            self._live.update(frame(size.width, size.height), refresh=True)
-            self._drawn_at = time.monotonic()
-
-    def stop(self) -> None:
-        """Give it back."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
 
 
 class LiveView:
@@ -134,7 +88,7 @@ class LiveView:
         self._screen.draw(lambda width, height: render(self._state, width, height))
 
 
-def render(state: LiveState, width: int, height: int) -> Group:
+def render(state: LiveState, width: int, height: int) -> list[Text]:
     """One frame.
 
     Args:
@@ -180,7 +134,7 @@ def render(state: LiveState, width: int, height: int) -> Group:
     for line in lines:
         line.no_wrap = True
         line.truncate(width)
-    return Group(*lines[: max(height, 0)])
+    return lines[: max(height, 0)]
 
 
 def _header(state: LiveState, width: int) -> Text:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from rich.text import Text
 
@@ -22,13 +22,12 @@ def timeline(state: LiveState, colour: dict[str, str], width: int, chart_rows: i
     """The last minute: height is confidence, colour is emotion, the strip below carries the names."""
     columns = max(1, width - 4)
     cells, heights = _columns(state, columns)
+    hues = [colour.get(label, FAINT) for label in cells]
+    eighths = [round(confidence * chart_rows * 8) for confidence in heights]
     lines = []
     for row in range(chart_rows, 0, -1):
-        glyphs = [
-            (EIGHTHS_UP[min(max(round(confidence * chart_rows * 8) - 8 * (row - 1), 0), 8)], colour.get(label, FAINT))
-            for label, confidence in zip(cells, heights, strict=True)
-        ]
-        lines.append(Text("  ").append_text(_coloured(glyphs)))
+        glyphs = [EIGHTHS_UP[min(max(height - 8 * (row - 1), 0), 8)] for height in eighths]
+        lines.append(Text("  ").append_text(_coloured(glyphs, hues)))
     lines.append(Text("  ").append_text(strip(cells, colour)))
     if with_axis:
         lines.append(Text("  ").append_text(time_axis(columns)))
@@ -45,11 +44,14 @@ def time_axis(columns: int) -> Text:
     return axis(-HISTORY_S, 0.0, columns, _ago)
 
 
-def _coloured(glyphs: Iterable[tuple[str, str]]) -> Text:
-    """``(glyph, colour)`` cells as text, one span a run of a colour: spans are what costs when a frame is drawn."""
+def _coloured(glyphs: Sequence[str], hues: Sequence[str]) -> Text:
+    """Cells as text, one span a run of a colour: spans are what costs when a frame is drawn."""
     text = Text()
-    for hue, run in itertools.groupby(glyphs, key=lambda cell: cell[1]):
-        text.append("".join(glyph for glyph, _ in run), style=hue)
+    start = 0
+    for hue, run in itertools.groupby(hues):
+        end = start + sum(1 for _ in run)
+        text.append("".join(glyphs[start:end]), style=hue)
+        start = end
     return text
 
 
@@ -100,15 +102,16 @@ def meter(state: LiveState, cells: int) -> Text:
     level, peak = (
         round((value - FLOOR_DBFS) / -FLOOR_DBFS * cells) for value in (state.level_dbfs, min(state.peak_dbfs, 0.0))
     )
-    glyphs = []
-    for cell in range(cells):
+    glyphs = ["█" if cell < level else "·" for cell in range(cells)]
+    hues = [FAINT] * cells
+    shown = list(range(min(max(level, 0), cells)))
+    if max(level, 0) < peak:
+        glyphs[peak - 1] = "┃"
+        shown.append(peak - 1)
+    for cell in shown:
         dbfs = FLOOR_DBFS * (1 - (cell + 1) / cells)
-        hue = METER_COLOURS[(dbfs > _LOUD_DBFS) + (dbfs > _CLIPPING_DBFS)]
-        if cell == peak - 1 and peak > level:
-            glyphs.append(("┃", hue))
-        else:
-            glyphs.append(("█", hue) if cell < level else ("·", FAINT))
-    return _coloured(glyphs)
+        hues[cell] = METER_COLOURS[(dbfs > _LOUD_DBFS) + (dbfs > _CLIPPING_DBFS)]
+    return _coloured(glyphs, hues)
 
 
 def decibels(dbfs: float) -> str:

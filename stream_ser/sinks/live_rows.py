@@ -13,17 +13,18 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from rich.cells import cell_len
-from rich.console import Console, Group
+from rich.console import Console
 from rich.text import Text
 
 from stream_ser.events import SILENCE, UNCERTAIN, Decision, Event, StreamInfo, Summary
 from stream_ser.sinks import clock
 from stream_ser.sinks.captions import captions
 from stream_ser.sinks.draw import EIGHTHS_UP, bar, fit, fit_tail
-from stream_ser.sinks.live import MAX_WIDTH, Screen
+from stream_ser.sinks.live import MAX_WIDTH
 from stream_ser.sinks.live_parts import METER_COLOURS, decibels, legend, level_row, meter, minute, time_axis, timeline
 from stream_ser.sinks.live_state import LiveState
 from stream_ser.sinks.palette import FAINT, GREY, LOST, colours
+from stream_ser.sinks.screen import Screen
 from stream_ser.sinks.table import Table
 
 #: Rows of a stream that has all there is, one of them empty, without the chart above the last minute.
@@ -115,7 +116,7 @@ class Row:
         self._result.close(summary)
 
 
-def render(states: Sequence[LiveState], width: int, height: int) -> Group:
+def render(states: Sequence[LiveState], width: int, height: int) -> list[Text]:
     """One frame.
 
     Args:
@@ -145,7 +146,7 @@ def render(states: Sequence[LiveState], width: int, height: int) -> Group:
     for line in lines:
         line.no_wrap = True
         line.truncate(width)
-    return Group(*lines[: max(height, 0)])
+    return lines[: max(height, 0)]
 
 
 def _header(states: Sequence[LiveState], width: int) -> Text:

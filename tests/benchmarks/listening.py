@@ -36,7 +36,13 @@ RATE = 16_000
 #: Until the model is loaded, and the device has found its pace.
 START_S = 6.0
 ROOMS = {"quiet": material.quiet, "speech": material.speech}
-_COMMAND = "import sys; from stream_ser import config; config.BLOCK_S = float(sys.argv.pop(1)); from stream_ser import cli"
+_COMMAND = """
+import sys
+from stream_ser import config
+config.BLOCK_S = float(sys.argv.pop(1))
+from stream_ser import cli
+cli.main()
+"""
 VIEWS = ("jsonl", "live")
 
 
@@ -49,7 +55,7 @@ def processor_s(pid: int) -> float:
 def listen(env: dict[str, str], view: str, block_s: float, seconds: float, folder: Path) -> float:
     """Share of a core of one run of the command."""
     out = folder / "out.jsonl"
-    command = [sys.executable, "-c", f"{_COMMAND}; cli.main()", str(block_s), "listen"]
+    command = [sys.executable, "-c", _COMMAND, str(block_s), "listen"]
     if view == "jsonl":
         command += ["--format", "jsonl", "--output", str(out), "--force", "--quiet"]
     leader, follower = pty.openpty()
