@@ -164,6 +164,7 @@ def listen(
     """
     recognizer = Recognizer(_engine(model, provider), decider, vad=vad)
     with Microphone(device, duration_s=duration_s) as microphone:
+        microphone.needs_s = lambda: recognizer.needs_s
         yield from _events(recognizer, microphone)
 
 

@@ -15,9 +15,11 @@ SAMPLE_RATE_HZ = 16_000
 #: Of a sample, full scale at 1.0: louder than 32-bit integers that were never scaled. Only damage gives that, and the
 #: power of a frame overflows.
 LOUDEST = 2.0**32
-#: Audio in a block of a microphone, seconds. Each block wakes the program, which then finds caches cold: with half of
-#: it listening to a quiet room cost a third more, and no prediction of the bundled models came earlier.
+#: Audio in a block of a microphone, seconds: with half of it listening to a quiet room cost a third more, and no
+#: prediction of the bundled models came earlier.
 BLOCK_S = 0.04
+#: A program that wakes up finds caches cold, so blocks of which nothing can come yet are left lying; not for longer.
+GATHER_S = 0.2
 
 Normalization = Literal["corpus", "level", "sample"]
 

@@ -8,14 +8,14 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Literal, get_args
 
 from stream_ser import attach
 from stream_ser.attach import Channels
-from stream_ser.config import BLOCK_S
+from stream_ser.config import BLOCK_S, GATHER_S
 from stream_ser.errors import DeviceError
 from stream_ser.events import Block, NoticeKind
 from stream_ser.portaudio import DeviceInfo, find_device, native_stderr_to_log, portaudio, quiet_native_stderr
@@ -34,6 +34,8 @@ _POLL_S = 0.25
 #: Silence of a device that is told, and that of one that has just been opened: a sound server in good health may take a
 #: second to start.
 _STALL_NOTICE_S, _SLOW_START_S = 0.5, 2.0
+#: What is waited for arrives about when the clock says; without this it would often be looked for a moment too early.
+_LATER_S = 0.002
 #: How long a device may take to stop.
 _CLOSE_S = 2.0
 #: Between two tries to open a lost device.
@@ -85,6 +87,8 @@ class Microphone:
         on_lost: whether to look for a device that is lost, or to raise.
 
     Attributes:
+        needs_s: tells how many seconds of audio must come before the consumer can make anything of them; blocks are
+            left lying until then, for a wake-up costs more than what is done in it. None: each is given out at once.
         name: the device's.
         parts: what tells its streams apart, ``("#1", "#2")``; ``("",)`` for one.
         sample_rate: Hz, once opened.
@@ -138,6 +142,9 @@ class Microphone:
         self._behind = False
         self._told_s: dict[str, float] = {}
         self._told_overflows = 0
+        #: Samples given out, or lost.
+        self._given = 0
+        self.needs_s: Callable[[], float] | None = None
         self.overflows = self.lost_samples = self.captured_samples = self.missing_samples = 0
 
     def _callback(self, data: Any, frames: int, times: Any, status: Any) -> None:
@@ -217,21 +224,21 @@ class Microphone:
         Raises:
             DeviceError: the device stopped delivering, and shall not be looked for.
         """
-        expected = 0
+        self._given = 0
         end = None if self.duration_s is None else round(self.duration_s * self.sample_rate)
         for item in self._items(end):
             if not isinstance(item, _Captured):
                 yield Block(attach.take(b"", self._channels, self._taken), notices=(item,))
                 continue
             samples = attach.take(item.data, item.channels, self._taken)
-            lost = item.position - expected
+            lost = item.position - self._given
             if end is not None:
-                lost = min(lost, end - expected)
-                samples = samples[: end - expected - lost]
+                lost = min(lost, end - self._given)
+                samples = samples[: end - self._given - lost]
             self.lost_samples += lost
-            expected += lost + len(samples)
+            self._given += lost + len(samples)
             yield Block(samples, self._captured_at(item), lost, 0, self._is_behind(), self._news())
-            if end is not None and expected >= end:
+            if end is not None and self._given >= end:
                 return
 
     def _items(self, end: int | None) -> Iterator[_Captured | Told]:
@@ -239,6 +246,7 @@ class Microphone:
         state: Literal["heard", "stalled", "lost"] = "heard"
         reason, retry_s = "", _RETRY_S
         while True:
+            self._leave_lying(end)
             try:
                 item = self._queue.get(timeout=_POLL_S)
             except queue.Empty:
@@ -292,6 +300,17 @@ class Microphone:
         if (missing := until - self._clock.position) > 0:
             self.missing_samples += missing
             yield _Captured(b"", self._channels, until, time.monotonic(), 0.0)
+
+    def _leave_lying(self, end: int | None) -> None:
+        """Sleep until what the consumer needs has arrived, or is about to."""
+        if self.needs_s is None:
+            return
+        needed = self._given + math.ceil(self.needs_s() * self.sample_rate)
+        if end is not None:
+            needed = min(needed, end)
+        wait_s = self._clock.arrives_in(needed, self._block_frames, time.monotonic())
+        if wait_s > 0:
+            self._closing.wait(min(wait_s + _LATER_S, GATHER_S))
 
     def _is_over(self, end: int, now_s: float) -> bool:
         """Whether audio that comes now, or is on its way since a second, lies behind the end."""

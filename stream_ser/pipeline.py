@@ -156,6 +156,11 @@ class Recognizer:
         """Smoothed probabilities; empty in silence and before the first prediction."""
         return self._decider.smoothed
 
+    @property
+    def needs_s(self) -> float:
+        """Seconds of audio without which nothing can come of what is pushed next; 0 if anything may."""
+        return max(0, self._due - self._samples) / self.card.features.sample_rate
+
     def info(self, name: str) -> StreamInfo:
         """What a sink is told first."""
         features, transcribes = self.card.features, bool(self.card.vocabulary)

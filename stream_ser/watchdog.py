@@ -50,6 +50,19 @@ class CaptureClock:
         """Samples that a faultless device would have delivered by now; 0 before the first arrival."""
         return 0 if self._origin_s is None else round((now_s - self._origin_s) * self._rate)
 
+    def arrives_in(self, position: int, block: int, now_s: float) -> float:
+        """Seconds until a sample arrives at the earliest, of a device that delivers blocks; 0 if it may be there.
+
+        Args:
+            position: one past the sample.
+            block: samples that are delivered at once.
+            now_s: of the clock of :meth:`arrived`.
+        """
+        blocks = -((self.position - position) // block)
+        if self._origin_s is None or blocks <= 0:
+            return 0.0
+        return max(0.0, self._origin_s + (self.position + blocks * block) / self._rate - now_s)
+
     def arrived(self, samples: int, now_s: float) -> int:
         """Take an arrival; returns the samples that are missing before what arrived since it was last ``settled``.
 

@@ -45,7 +45,7 @@ def overload(portaudio, policy: str, rates=(RATE,)):
     engine = SlowEngine(portaudio, 1_500)
     recognizer = Recognizer(engine, vad=None)
     heard, events = 0, []
-    with Microphone(overload=policy, queue_seconds=1.0) as mic:
+    with Microphone(overload=policy, queue_seconds=1.0, block_seconds=0.02) as mic:
         engine.deliver(100)
         for block in resampled(mic, RATE):
             heard += len(block.samples)
@@ -235,7 +235,7 @@ def test_what_waits_when_the_device_is_slow_to_stop_is_heard(portaudio, quick):
 
 def test_late_consumers_lose_words_and_not_every_other_moment(portaudio):
     """One block went for each that came: what was left were snippets of twenty milliseconds."""
-    with Microphone(queue_seconds=1.0) as mic:
+    with Microphone(queue_seconds=1.0, block_seconds=0.02) as mic:
         for _ in range(51):
             portaudio.deliver(np.ones(320))
         mic.close()

@@ -351,7 +351,7 @@ def portaudio(monkeypatch: pytest.MonkeyPatch) -> FakePortAudio:
 def test_a_microphone_prefers_16_khz_mono(portaudio: FakePortAudio) -> None:
     with Microphone() as mic:
         assert (mic.name, mic.sample_rate, portaudio.opened["channels"]) == ("mic", RATE, 1)
-        assert portaudio.opened["blocksize"] == 320
+        assert portaudio.opened["blocksize"] == 640
     portaudio.rates = (48_000,)
     assert Microphone().sample_rate == 48_000
     with pytest.raises(DeviceError, match=r"mic cannot be opened at 8000 Hz \(Invalid sample rate"):
@@ -361,7 +361,7 @@ def test_a_microphone_prefers_16_khz_mono(portaudio: FakePortAudio) -> None:
 
 
 def test_late_consumers_lose_the_oldest_blocks_and_know_how_much(portaudio: FakePortAudio) -> None:
-    with Microphone(queue_seconds=0.1) as mic:
+    with Microphone(queue_seconds=0.1, block_seconds=0.02) as mic:
         for k in range(12):
             portaudio.deliver(np.full(320, k), overflow=k == 3)
         mic.close()
@@ -372,7 +372,7 @@ def test_late_consumers_lose_the_oldest_blocks_and_know_how_much(portaudio: Fake
 
 
 def test_duration_is_exact_to_the_sample_and_counts_losses(portaudio: FakePortAudio) -> None:
-    with Microphone(duration_s=0.105, queue_seconds=0.04) as mic:
+    with Microphone(duration_s=0.105, queue_seconds=0.04, block_seconds=0.02) as mic:
         for _ in range(3):
             portaudio.deliver(np.ones(320))
         blocks = iter(mic)

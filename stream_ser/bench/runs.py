@@ -6,6 +6,7 @@ All streams of a run share one thread and one engine, as a server would that own
 from __future__ import annotations
 
 import heapq
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Protocol, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_ser.config import GATHER_S
 from stream_ser.events import Event, Prediction
 from stream_ser.pipeline import Recognizer
 from stream_ser.sinks.jsonl import JsonLines
@@ -133,6 +135,12 @@ class Stream:
         self._rate = recognizer.card.features.sample_rate
         self._spent_ms = 0.0
 
+    @property
+    def gathers(self) -> int:
+        """Blocks that a microphone would leave lying before the next wake-up, and the one that ends it."""
+        needed_s = min(self._recognizer.needs_s, GATHER_S)
+        return max(1, math.ceil(round(needed_s * self._rate) / self.block))
+
     def step(
         self, measured: Measured, clock: Clock, captured_at: float | None, counts: Callable[[Event], bool]
     ) -> None:
@@ -208,7 +216,9 @@ def paced(
     quiet: bool = False,
     clock: Clock | None = None,
 ) -> Run:
-    """Push streams at the pace of microphones, their blocks evenly spread over time, on this thread.
+    """Push streams at the pace of microphones, evenly spread over time, on this thread.
+
+    As a microphone does, blocks of which nothing can come are left lying until there are enough.
 
     Args:
         streams: fresh, with blocks of one length.
@@ -229,7 +239,8 @@ def paced(
     block_s = streams[0].block / rate
     begin = clock.now() + LEAD_S
     # A block is there when its last sample is; each stream is a little later than the one before.
-    due = [(begin + (1 + index / len(streams)) * block_s, index) for index in range(len(streams))]
+    waking = [stream.gathers for stream in streams]
+    due = [(begin + (waking[index] + index / len(streams)) * block_s, index) for index in range(len(streams))]
     heapq.heapify(due)
     cpu, wall = clock.cpu(), clock.now()
     while due:
@@ -237,11 +248,13 @@ def paced(
         if (wait := at - clock.now()) > 0:
             clock.sleep(wait)
         stream = streams[index]
-        stream.step(measured, clock, at, counts)
+        for left in reversed(range(waking[index])):
+            stream.step(measured, clock, at - left * block_s, counts)
         if not quiet:
             refuse_silence(stream, rate)
         done = stream.hops >= hops + WARM_UP if hops is not None else at - begin >= (seconds or 0.0)
-        heapq.heappop(due) if done else heapq.heapreplace(due, (at + block_s, index))
+        waking[index] = stream.gathers
+        heapq.heappop(due) if done else heapq.heapreplace(due, (at + waking[index] * block_s, index))
     name = "quiet, paced" if quiet else "speech, paced"
     return summarise(name, streams, measured, clock.now() - wall, clock.cpu() - cpu, rate)
 

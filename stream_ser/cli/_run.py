@@ -138,6 +138,11 @@ class Lane:
                 sink.write(event)
 
 
+def needs_s(lanes: Sequence[Lane]) -> float:
+    """Seconds of audio without which nothing can come of what a source gives next."""
+    return min(lane.recognizer.needs_s for lane in lanes)
+
+
 def drive(
     source: Source,
     recognizer: Recognizer,

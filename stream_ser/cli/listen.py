@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from stream_ser.cli._files import Claims
 from stream_ser.cli._log import logging_to
 from stream_ser.cli._options import Results, recognition_options, result_options, targets
 from stream_ser.cli._outputs import Troubles, opened
-from stream_ser.cli._run import draws_on, drive_all, lanes_for, recognizers_for, stop_on_signals
+from stream_ser.cli._run import draws_on, drive_all, lanes_for, needs_s, recognizers_for, stop_on_signals
 from stream_ser.cli._separate import Separating, count_of, separate_option, separated, separator_for
 from stream_ser.errors import AudioError
 from stream_ser.text import printable
@@ -44,6 +45,7 @@ def listen(
 
     Exit code 1: an output could not be written to its end.
     """
+    from stream_ser.microphone import Microphone
     from stream_ser.streams import Together, parts_of
 
     claims = Claims([Path(name) for name in (model, separate, results.config, capture.replay) if name])
@@ -78,6 +80,9 @@ def listen(
         # Closed, a microphone hands out what it has captured, and ends.
         stop = stack.enter_context(stop_on_signals(together.close))
         lanes = lanes_for(sources, recognizers, outputs, people if viewed else None)
+        for captured, (_, heard) in zip(captures, lanes, strict=True):
+            if isinstance(captured, Microphone):
+                captured.needs_s = functools.partial(needs_s, heard)
         try:
             drive_all(iter(together), lanes, lambda: outputs.pipe_closed)
         except AudioError as error:
