@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from stream_ser.bench import machine, material
 from stream_ser.bench.pooled import PooledRun
 from stream_ser.bench.report import Bench, Options, ratios, same_conditions, with_hop
 from stream_ser.bench.runs import STAGES, WARM_UP, Run, Spread, Stream, capacity, flat_out, most_streams, paced
+from stream_ser.config import GATHER_S
 from stream_ser.engine import load
 from stream_ser.errors import ModelError
 from stream_ser.pipeline import Recognizer
@@ -85,6 +87,19 @@ def test_paced_waits_for_every_block_and_gives_its_age(stream: Callable[..., Str
     assert run.latency.max == pytest.approx(0.0, abs=1e-6)
     assert 0.0 <= run.age.p50 < 1e3 * 320 / RATE
     assert run.cpu_share == pytest.approx(0.0, abs=1e-6)
+
+
+def test_blocks_of_which_nothing_can_come_wake_nobody(stream: Callable[..., Stream], monkeypatch) -> None:
+    one, clock, woken = stream(), FakeClock(), []
+    sleep = clock.sleep
+    monkeypatch.setattr(clock, "sleep", lambda seconds: (woken.append(one.pushed), sleep(seconds)))
+    run = paced([one], RATE, hops=10, clock=clock)
+    # Once a prediction, 250 ms apart, and once in between: nothing lies for longer than 200 ms.
+    assert len(woken) == pytest.approx(2 * run.audio_s / 0.25, abs=3)
+    assert max(b - a for a, b in itertools.pairwise(woken)) == round(GATHER_S * RATE)
+    # The captures of those that were left lying are their own.
+    assert run.age is not None
+    assert 0.0 <= run.age.p50 < 1e3 * 320 / RATE
 
 
 def test_a_machine_that_is_too_slow_has_growing_latency(stream: Callable[..., Stream]) -> None:

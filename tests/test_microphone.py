@@ -101,6 +101,91 @@ def test_unknown_policies_are_refused(portaudio):
         Microphone(overload="panic")
 
 
+# --- when the consumer is woken --------------------------------------------------------------------------------
+
+
+class Timed:
+    """A device and a consumer in a time of their own: blocks of 40 ms arrive while the microphone waits."""
+
+    def __init__(self, portaudio, monkeypatch, **settings) -> None:
+        self.now_s, self.arrived, self.slept = 1_000.0, 0, []
+        self._portaudio = portaudio
+        monkeypatch.setattr("stream_ser.microphone.time.monotonic", lambda: self.now_s)
+        self.mic = Microphone(**settings)
+        monkeypatch.setattr(self.mic._closing, "wait", self.wait)
+
+    def wait(self, seconds: float) -> bool:
+        self.slept.append(seconds)
+        self.until(self.now_s + seconds)
+        return False
+
+    def until(self, end_s: float) -> None:
+        while (due_s := 1_000.0 + 0.04 * (self.arrived + 1)) <= end_s:
+            self.now_s, self.arrived = due_s, self.arrived + 1
+            self._portaudio.deliver(np.full(640, self.arrived))
+        self.now_s = end_s
+
+
+@pytest.mark.parametrize("hop", [2_560, 1_600, 16_000])
+def test_blocks_are_left_lying_until_something_can_come_of_them(portaudio, monkeypatch, hop):
+    timed = Timed(portaudio, monkeypatch)
+    with timed.mic as mic:
+        timed.until(1_002.0)
+        given, due, late_s, blocks = 0, 2_912, [], []
+        mic.needs_s = lambda: (due - given) / RATE
+        for block in mic:
+            given += len(block.samples)
+            blocks.append(block)
+            if given >= due:
+                late_s.append(timed.now_s - (1_000.0 + given / RATE))
+                due += -(-(given - due + 1) // hop) * hop
+            if given > 20 * RATE:
+                break
+    assert [round(float(block.samples[0]) * 32768) for block in blocks] == list(range(1, len(blocks) + 1))
+    assert mic.lost_samples == 0
+    # What waited for the consumer is through, and nothing comes later than it must.
+    assert max(late_s[-int(10 * RATE / hop) :]) < 0.003
+    # Awake once a hop, and every 200 ms of a long one.
+    hop_s = hop / RATE
+    awake = 18 / hop_s * (1 if hop_s <= 0.2 else hop_s / 0.2)
+    assert len(timed.slept) == pytest.approx(awake, rel=0.1)
+    assert max(timed.slept) <= 0.2
+
+
+def test_nobody_oversleeps_the_end(portaudio, monkeypatch):
+    timed = Timed(portaudio, monkeypatch, duration_s=2.05)
+    with timed.mic as mic:
+        timed.until(1_002.0)
+        mic.needs_s = lambda: 60.0
+        assert sum(len(block.samples) for block in mic) == round(2.05 * RATE)
+    assert timed.now_s <= 1_000.0 + 2.08 + 0.003
+
+
+def test_who_says_nothing_of_needs_gets_every_block_at_once(portaudio, monkeypatch):
+    timed = Timed(portaudio, monkeypatch, duration_s=1.0)
+    with timed.mic as mic:
+        timed.until(1_001.0)
+        assert len(list(mic)) == 25
+    assert timed.slept == []
+
+
+def test_a_microphone_that_is_closed_wakes_up(portaudio):
+    with Microphone(stall_seconds=60.0) as mic:
+        for _ in range(3):
+            portaudio.deliver(np.zeros(640))
+        asked = threading.Event()
+
+        def needs_s() -> float:
+            asked.set()
+            return 0.19
+
+        mic.needs_s = needs_s
+        closer = threading.Thread(target=lambda: (asked.wait(10.0), mic.close()))
+        closer.start()
+        assert sum(len(block.samples) for block in mic) == 3 * 640
+        closer.join()
+
+
 # --- a device that comes and goes -----------------------------------------------------------------------------
 
 

@@ -51,6 +51,39 @@ def test_sample_by_sample_gives_the_same_events(model, speechlike) -> None:
     assert events_of(recognizer, samples, [1]) == whole
 
 
+@settings(max_examples=25, deadline=None)
+@given(start=st.sampled_from([0, 12_345]), shares=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=6))
+def test_nothing_comes_of_less_than_what_is_needed(model, speechlike, start, shares) -> None:
+    samples, position = speechlike(6.0, 2), 0
+    recognizer = Recognizer(model)
+    recognizer.reset(start)
+    for share in shares:
+        needed = round(recognizer.needs_s * 16_000)
+        assert needed > 0
+        fewer = round(share * (needed - 1))
+        assert recognizer.push(samples[position : position + fewer]) == []
+        assert round(recognizer.needs_s * 16_000) == needed - fewer
+        assert recognizer.push(samples[position + fewer : position + needed])
+        position += needed
+    for lost in (400, 16_000):  # zeros stand for it
+        recognizer.push(samples[:0], lost=lost)
+        assert 0 < recognizer.needs_s * 16_000 <= model.card.features.samples_for(model.card.window.hop)
+    recognizer.reset(start)
+    assert recognizer.needs_s == model.card.features.samples_for(model.card.window.minimum) / 16_000
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf, 2.0**33, -(2.0**33)])
+def test_samples_that_cannot_be_are_found_also_where_they_would_only_wait(model, broken) -> None:
+    recognizer = Recognizer(model)
+    block = np.zeros(100, dtype=np.float32)
+    recognizer.push(block)
+    needed_s = recognizer.needs_s
+    block[7] = broken
+    with pytest.raises(AudioError, match="sample 107 "):
+        recognizer.push(block)
+    assert recognizer.needs_s == needed_s
+
+
 def test_short_blocks_wait_until_a_hop_is_complete(model, speechlike, monkeypatch) -> None:
     worked = []
     work = Recognizer._work

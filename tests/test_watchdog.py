@@ -101,3 +101,21 @@ def test_a_reopened_stream_goes_on_where_the_clock_is():
     assert device.missing == 7 * RATE
     assert device.clock.position == 22 * RATE
     assert TOLERANCE_S < 0.25
+
+
+@given(blocks=st.integers(60, 400), ahead=st.integers(-2_000, 20_000), passed=st.floats(0.0, 1.0))
+def test_when_a_sample_arrives_is_known_before(blocks, ahead, passed):
+    device = Device()
+    assert device.clock.arrives_in(RATE, BLOCK, device.now_s) == 0.0
+    for _ in range(blocks):
+        device.run(BLOCK_S)
+    now_s = device.now_s + passed * BLOCK_S
+    position = device.clock.position + ahead
+    foretold_s = device.clock.arrives_in(position, BLOCK, now_s)
+    if ahead <= 0:
+        assert foretold_s == 0.0
+        return
+    while device.clock.position < position:
+        device.run(BLOCK_S)
+    # The clock of a device may be off by what is reckoned with as drift.
+    assert now_s + foretold_s == pytest.approx(device.now_s, abs=1e-3)
