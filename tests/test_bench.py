@@ -141,6 +141,27 @@ def test_a_pool_serves_all_streams_at_their_pace(tiny_model: Path, streams: int,
     assert late.p99 > 250
 
 
+@pytest.mark.parametrize(("streams", "batch"), [(1, 1), (5, 1), (5, 3)])
+def test_a_pool_accounts_for_all_of_its_time_once(tiny_model: Path, streams: int, batch: int, monkeypatch) -> None:
+    clock = FakeClock(look_s=0.001)
+    monkeypatch.setattr("time.perf_counter", clock.now)
+    monkeypatch.setattr("stream_ser.bench.pooled.WARM_UP", 0)
+    noise = 0.1 * np.random.default_rng(0).standard_normal(3 * RATE).astype(np.float32)
+    pool = RecognizerPool(load(tiny_model, "cpu"), vad=None, batch=batch)
+    run = PooledRun(pool, noise, streams, StringIO(), clock)
+    deliver, spent_ms, left_ms = run._deliver, [], [0.0]
+
+    def counted(heard, since_ms):
+        spent_ms.append(since_ms - left_ms[-1])
+        left_ms.append(deliver(heard, since_ms))
+        return left_ms[-1]
+
+    monkeypatch.setattr(run, "_deliver", counted)
+    run.paced(4.0)
+    assert sum(spent_ms) > 100.0
+    assert sum(run._measured.compute) == pytest.approx(sum(spent_ms) - left_ms[-1])
+
+
 def test_quiet_counts_hops_at_which_the_network_is_not_asked(tiny_model: Path) -> None:
     silence = np.zeros(RATE, np.float32)
     one = Stream(Recognizer(load(tiny_model, "cpu"), vad=None), silence, 320, StringIO())

@@ -39,7 +39,8 @@ class Screen:
     def start(self) -> None:
         """Take it over."""
         self._taken = self.console.set_alt_screen(True)
-        self.console.show_cursor(False)
+        if self._taken:
+            self.console.show_cursor(False)
         self._drawn_at = self._whole_at = float("-inf")
 
     @property

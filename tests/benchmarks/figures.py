@@ -63,7 +63,7 @@ def main(memory: Path, capacity: tuple[Path, ...], out: Path) -> None:
     left, right = figure.subplots(1, 2)
     draw_costs(left, json.loads(memory.read_text(encoding="utf-8")))
     draw_streams(right, [json.loads(path.read_text(encoding="utf-8")) for path in capacity])
-    for axes, place in ((left, (0.0, 0.9)), (right, (0.2, 0.87))):
+    for axes, place in ((left, (0.0, 0.9)), (right, (0.44, 0.87))):
         tidy(axes)
         axes.legend(frameon=False, labelcolor=INK, loc="center left", bbox_to_anchor=place)
     figure.tight_layout()
