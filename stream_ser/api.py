@@ -22,7 +22,7 @@ from stream_ser.engine import DEFAULT_MODEL, Engine, Provider, load
 from stream_ser.events import Block, Decision, Event, Gap, Prediction, Transcript
 from stream_ser.microphone import Microphone
 from stream_ser.pipeline import Recognizer
-from stream_ser.sources import FileSource, Source, resampled
+from stream_ser.sources import BlockResampler, FileSource, Source, resampled
 
 Model = str | os.PathLike[str] | Engine
 Audio = str | os.PathLike[str] | NDArray[np.floating]
@@ -164,16 +164,17 @@ def listen(
     """
     recognizer = Recognizer(_engine(model, provider), decider, vad=vad)
     with Microphone(device, duration_s=duration_s) as microphone:
-        microphone.needs_s = lambda: recognizer.needs_s
-        yield from _events(recognizer, microphone)
+        resampler = BlockResampler(microphone.sample_rate, recognizer.card.features.sample_rate)
+        microphone.needs_s = lambda: recognizer.needs_s - resampler.held_s
+        yield from _events(recognizer, microphone, resampler)
 
 
 def _engine(model: Model, provider: Provider) -> Engine:
     return load(model, provider) if isinstance(model, (str, os.PathLike)) else model
 
 
-def _events(recognizer: Recognizer, source: Source) -> Iterator[Event]:
-    for block in resampled(source, recognizer.card.features.sample_rate):
+def _events(recognizer: Recognizer, source: Source, resampler: BlockResampler | None = None) -> Iterator[Event]:
+    for block in resampled(source, recognizer.card.features.sample_rate, resampler):
         yield from recognizer.push_block(block)
     yield from recognizer.flush()
 

@@ -48,13 +48,21 @@ _NOTICE_EVERY_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class _Captured:
-    """One callback's worth; ``position`` counts the samples before it, whether or not they were dropped."""
+    """What callbacks brought; ``position`` counts the samples before it, whether or not they were dropped."""
 
     data: bytes
     channels: int
     position: int
-    arrived_s: float
-    age_s: float
+    captured_at: float
+
+    @property
+    def end(self) -> int:
+        """One past the position of the last sample."""
+        return self.position + len(self.data) // (2 * self.channels)
+
+    def continues(self, other: _Captured) -> bool:
+        """Whether this came right after another."""
+        return (self.position, self.channels) == (other.end, other.channels)
 
 
 Told = tuple[NoticeKind, str]
@@ -87,8 +95,9 @@ class Microphone:
         on_lost: whether to look for a device that is lost, or to raise.
 
     Attributes:
-        needs_s: tells how many seconds of audio must come before the consumer can make anything of them; blocks are
-            left lying until then, for a wake-up costs more than what is done in it. None: each is given out at once.
+        needs_s: tells how many seconds of audio must come before the consumer can make anything of them. Until then
+            blocks are left lying, but for 200 ms at most, and then given out as one: a wake-up costs more than what is
+            done in it. None: each is given out at once.
         name: the device's.
         parts: what tells its streams apart, ``("#1", "#2")``; ``("",)`` for one.
         sample_rate: Hz, once opened.
@@ -131,6 +140,8 @@ class Microphone:
         self._queue_blocks = max(1, math.ceil(queue_seconds * self.sample_rate / self._block_frames))
         #: What was captured; the number of a stream that ended; None once closed.
         self._queue: queue.SimpleQueue[_Captured | int | None] = queue.SimpleQueue()
+        #: The one that was taken from the queue and did not belong to those before it.
+        self._following: list[_Captured | int | None] = []
         self._clock = CaptureClock(self.sample_rate)
         self._held: list[_Captured] = []
         self._stream: Any = None
@@ -151,8 +162,10 @@ class Microphone:
         # PortAudio's thread: copy, count and enqueue. A position rather than a count of drops keeps the sums exact.
         arrived_s = self._heard_s = time.monotonic()
         self._delivers = True
-        age_s = times.currentTime - times.inputBufferAdcTime
-        self._held.append(_Captured(bytes(data), self._channels, self._clock.position, arrived_s, age_s))
+        # PortAudio's clock names the first sample; where it makes no sense, arrival counts.
+        age_s = times.currentTime - times.inputBufferAdcTime - frames / self.sample_rate
+        captured_at = arrived_s - age_s if 0.0 <= age_s <= _MAX_LATENCY_S else arrived_s
+        self._held.append(_Captured(bytes(data), self._channels, self._clock.position, captured_at))
         missing = self._clock.arrived(frames, arrived_s)
         self.captured_samples += frames
         self.missing_samples += missing
@@ -237,7 +250,7 @@ class Microphone:
                 samples = samples[: end - self._given - lost]
             self.lost_samples += lost
             self._given += lost + len(samples)
-            yield Block(samples, self._captured_at(item), lost, 0, self._is_behind(), self._news())
+            yield Block(samples, item.captured_at, lost, 0, self._is_behind(), self._news())
             if end is not None and self._given >= end:
                 return
 
@@ -248,7 +261,7 @@ class Microphone:
         while True:
             self._leave_lying(end)
             try:
-                item = self._queue.get(timeout=_POLL_S)
+                item = self._next()
             except queue.Empty:
                 now_s = time.monotonic()
                 if self._closing.is_set():
@@ -290,8 +303,8 @@ class Microphone:
             yield from self._reopen(retry_s)
             retry_s = min(2 * retry_s, _MAX_RETRY_S)
         self._stop()
-        while not self._queue.empty():
-            if isinstance(item := self._queue.get(), _Captured):
+        while self._following or not self._queue.empty():
+            if isinstance(item := self._next(), _Captured):
                 yield item
         # The device that should have filled the rest of the time is silent.
         until = end or 0
@@ -299,11 +312,11 @@ class Microphone:
             until = 0 if state == "heard" else self._clock.due(self._closed_s)
         if (missing := until - self._clock.position) > 0:
             self.missing_samples += missing
-            yield _Captured(b"", self._channels, until, time.monotonic(), 0.0)
+            yield _Captured(b"", self._channels, until, time.monotonic())
 
     def _leave_lying(self, end: int | None) -> None:
         """Sleep until what the consumer needs has arrived, or is about to."""
-        if self.needs_s is None:
+        if self.needs_s is None or self._following or not self._queue.empty():
             return
         needed = self._given + math.ceil(self.needs_s() * self.sample_rate)
         if end is not None:
@@ -311,6 +324,25 @@ class Microphone:
         wait_s = self._clock.arrives_in(needed, self._block_frames, time.monotonic())
         if wait_s > 0:
             self._closing.wait(min(wait_s + _LATER_S, GATHER_S))
+
+    def _next(self) -> _Captured | int | None:
+        """The next of the queue; what was left lying, and follows one on the other, as one.
+
+        Raises:
+            queue.Empty: nothing comes.
+        """
+        item = self._following.pop() if self._following else self._queue.get(timeout=_POLL_S)
+        if self.needs_s is None or not isinstance(item, _Captured):
+            return item
+        joined = [item]
+        with contextlib.suppress(queue.Empty):
+            while joined[-1].end - item.position < GATHER_S * self.sample_rate:
+                following = self._queue.get_nowait()
+                if not (isinstance(following, _Captured) and following.continues(joined[-1])):
+                    self._following.append(following)
+                    break
+                joined.append(following)
+        return replace(joined[-1], data=b"".join(part.data for part in joined), position=item.position)
 
     def _is_over(self, end: int, now_s: float) -> bool:
         """Whether audio that comes now, or is on its way since a second, lies behind the end."""
@@ -392,12 +424,6 @@ class Microphone:
     def backlog_s(self) -> float:
         """Audio that waits for the consumer, in seconds."""
         return self._queue.qsize() * self._block_frames / self.sample_rate
-
-    def _captured_at(self, item: _Captured) -> float:
-        """When the last sample was captured; when it arrived, if PortAudio's clock makes no sense."""
-        length_s = len(item.data) / (2 * item.channels * self.sample_rate)
-        age_s = item.age_s - length_s  # the clock names the first sample
-        return item.arrived_s - age_s if 0.0 <= age_s <= _MAX_LATENCY_S else item.arrived_s
 
     def _stop(self) -> None:
         self._streams += 1  # that it ends is no news

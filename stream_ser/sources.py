@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_ser.audio import AudioFile, Resampler
-from stream_ser.config import SAMPLE_RATE_HZ
+from stream_ser.config import BLOCK_S, SAMPLE_RATE_HZ
 from stream_ser.errors import AudioError, OutputError
 from stream_ser.events import Block
 from stream_ser.regions import (
@@ -134,6 +134,11 @@ class BlockResampler:
         self._taken = self._given = 0
         self._last_captured_at: float | None = None
 
+    @property
+    def held_s(self) -> float:
+        """Seconds of audio that were taken and are still in the filter."""
+        return self._taken / self._rates[0] - self._given / self._rates[1]
+
     def push(self, block: Block) -> Iterator[Block]:
         """Take a block, ``(time,)``; to be iterated to its end before the next one comes."""
         input_rate = self._rates[0]
@@ -164,9 +169,11 @@ class BlockResampler:
         return self._marker.cut(Block(samples, captured_at, behind=behind))
 
 
-def resampled(source: Source, sample_rate: int = SAMPLE_RATE_HZ) -> Iterator[Block]:
-    """The blocks of a source of one stream at another rate; see :class:`BlockResampler`."""
-    resampler = BlockResampler(source.sample_rate, sample_rate)
+def resampled(
+    source: Source, sample_rate: int = SAMPLE_RATE_HZ, resampler: BlockResampler | None = None
+) -> Iterator[Block]:
+    """The blocks of a source of one stream at another rate, through a resampler of its own or a fresh one."""
+    resampler = resampler or BlockResampler(source.sample_rate, sample_rate)
     for block in source:
         yield from resampler.push(block)
     yield from resampler.flush()
@@ -178,7 +185,8 @@ class FileSource(Closing):
     Args:
         path: anything libsndfile reads, or ``-``.
         realtime: pace the blocks by the monotonic clock, as a microphone would deliver them.
-        block_samples: samples of a block at ``sample_rate``.
+        block_samples: samples of a block at ``sample_rate``; by default a microphone's in real time, else a tenth of a
+            second's.
         raw: the input has no header and is of this format.
         sample_rate: of the blocks, Hz.
         channel: take this one alone, from 0; the mean of all if None.
@@ -195,11 +203,13 @@ class FileSource(Closing):
         self,
         path: str | os.PathLike[str],
         realtime: bool = False,
-        block_samples: int = SAMPLE_RATE_HZ // 10,
+        block_samples: int | None = None,
         raw: RawFormat | None = None,
         sample_rate: int = SAMPLE_RATE_HZ,
         channel: int | None = None,
     ) -> None:
+        if block_samples is None:
+            block_samples = round((BLOCK_S if realtime else 0.1) * sample_rate)
         self.name = os.fspath(path)
         self.sample_rate = sample_rate
         self.realtime = realtime

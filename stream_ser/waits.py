@@ -35,13 +35,15 @@ def finished(work: Generator[Q, A, T], say: Callable[[Q], A], asked: Q | None = 
     Returns:
         what the work returns.
     """
-    try:
-        question = next(work) if asked is None else asked
-        while True:
-            question = work.send(say(question))
-    except StopIteration as end:
-        result: T = end.value
-        return result
+    question = asked
+    while True:
+        if question is not None:
+            said = say(question)
+        try:
+            question = next(work) if question is None else work.send(said)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 class Waits:

@@ -51,17 +51,20 @@ class CaptureClock:
         return 0 if self._origin_s is None else round((now_s - self._origin_s) * self._rate)
 
     def arrives_in(self, position: int, block: int, now_s: float) -> float:
-        """Seconds until a sample arrives at the earliest, of a device that delivers blocks; 0 if it may be there.
+        """Seconds until a sample arrives at the earliest, of a device that delivers blocks; any thread may ask.
+
+        0 if it may be there, and as long as the device has not found its pace.
 
         Args:
             position: one past the sample.
             block: samples that are delivered at once.
             now_s: of the clock of :meth:`arrived`.
         """
-        blocks = -((self.position - position) // block)
-        if self._origin_s is None or blocks <= 0:
+        arrived, origin_s = self.position, self._origin_s
+        blocks = -((arrived - position) // block)
+        if origin_s is None or now_s < self._warm_until_s or blocks <= 0:
             return 0.0
-        return max(0.0, self._origin_s + (self.position + blocks * block) / self._rate - now_s)
+        return max(0.0, origin_s + (arrived + blocks * block) / self._rate - now_s)
 
     def arrived(self, samples: int, now_s: float) -> int:
         """Take an arrival; returns the samples that are missing before what arrived since it was last ``settled``.

@@ -97,14 +97,15 @@ def test_blocks_of_which_nothing_can_come_wake_nobody(stream: Callable[..., Stre
     # Once a prediction, 250 ms apart, and once in between: nothing lies for longer than 200 ms.
     assert len(woken) == pytest.approx(2 * run.audio_s / 0.25, abs=3)
     assert max(b - a for a, b in itertools.pairwise(woken)) == round(GATHER_S * RATE)
+    assert one.pushed == pytest.approx(run.audio_s * RATE)
     # The captures of those that were left lying are their own.
     assert run.age is not None
     assert 0.0 <= run.age.p50 < 1e3 * 320 / RATE
 
 
 def test_a_machine_that_is_too_slow_has_growing_latency(stream: Callable[..., Stream]) -> None:
-    # Three looks a block of 20 ms, 10 ms each: half as fast as needed.
-    slow = paced([stream()], RATE, hops=10, clock=FakeClock(look_s=0.010))
+    # Three looks a wake-up, of which there are two in 250 ms, 100 ms each: less than half as fast as needed.
+    slow = paced([stream()], RATE, hops=10, clock=FakeClock(look_s=0.1))
     assert slow.latency is not None
     assert slow.latency.max > 1_000
     assert slow.wall_s > 1.3 * slow.audio_s

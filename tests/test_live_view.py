@@ -1,9 +1,11 @@
 import io
+import time
 
 import numpy as np
 import pytest
 from rich.console import Console, Group
 
+from stream_ser.cli._outputs import Guarded
 from stream_ser.events import (
     SILENCE,
     UNCERTAIN,
@@ -20,6 +22,7 @@ from stream_ser.events import (
 from stream_ser.sinks import live_rows
 from stream_ser.sinks.live import LiveView, render
 from stream_ser.sinks.live_state import FLOOR_DBFS, HISTORY_S, LiveState
+from stream_ser.sinks.screen import REFRESH_S
 from stream_ser.sinks.table import console_for
 
 LABELS = ("anger", "disgust", "fear", "happy", "neutral", "sad")
@@ -362,3 +365,33 @@ def test_a_frame_exports_to_svg(width):
     svg = console.export_svg(title="stream-ser")
     assert "#ffc53d" in svg
     assert "stream-ser" in svg
+
+
+class Flaky(Terminal):
+    """A terminal that cannot be written for a moment."""
+
+    failing = False
+
+    def write(self, text):
+        if self.failing:
+            self.failing = False
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return super().write(text)
+
+
+def test_a_view_that_failed_gives_the_screen_back_all_the_same():
+    out, told = Flaky(), []
+    console = Console(file=out, force_terminal=True, width=80, height=24)
+    guard = Guarded(LiveView(console, provider="CPUExecutionProvider"), "the view", told.append, out)
+    guard.open(StreamInfo("clip", "septr", LABELS, RATE))
+    guard.write(Prediction(0, HOP, (0.1, 0.1, 0.1, 0.5, 0.1, 0.1), -20.0, Timing(1.0, 1.0)))
+    out.failing = True
+    time.sleep(REFRESH_S)
+    guard.run(guard.sink.tick, np.full(HOP, 0.1, np.float32), None, ())
+    assert not out.failing
+    assert len(told) == 1
+    guard.close(None)
+    text = out.getvalue()
+    assert text.index("\x1b[?1049h") < text.index("\x1b[?1049l")
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+    assert text.count("\x1b[?1049l") == 1

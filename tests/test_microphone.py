@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import queue
 import subprocess
 import sys
 import threading
@@ -14,10 +15,10 @@ from cli_fakes import FakeEngine
 from test_sources import FakePortAudio, portaudio  # noqa: F401 - fixture
 
 from stream_ser.errors import DeviceError
-from stream_ser.events import Gap, Prediction
+from stream_ser.events import Block, Gap, Prediction
 from stream_ser.microphone import Microphone
 from stream_ser.pipeline import Recognizer
-from stream_ser.sources import resampled
+from stream_ser.sources import BlockResampler, resampled
 
 RATE = 16_000
 
@@ -112,7 +113,17 @@ class Timed:
         self._portaudio = portaudio
         monkeypatch.setattr("stream_ser.microphone.time.monotonic", lambda: self.now_s)
         self.mic = Microphone(**settings)
+        self.block = self.mic.sample_rate // 25
         monkeypatch.setattr(self.mic._closing, "wait", self.wait)
+        timed = self
+
+        class Queue(queue.SimpleQueue):
+            def get(self, block: bool = True, timeout: float | None = None):
+                if self.empty():  # what waits here is woken by the next block
+                    timed.until(1_000.0 + 0.04 * (timed.arrived + 1))
+                return super().get_nowait()
+
+        self.mic._queue = Queue()
 
     def wait(self, seconds: float) -> bool:
         self.slept.append(seconds)
@@ -122,34 +133,70 @@ class Timed:
     def until(self, end_s: float) -> None:
         while (due_s := 1_000.0 + 0.04 * (self.arrived + 1)) <= end_s:
             self.now_s, self.arrived = due_s, self.arrived + 1
-            self._portaudio.deliver(np.full(640, self.arrived))
+            self._portaudio.deliver(np.full(self.block, self.arrived))
         self.now_s = end_s
 
 
-@pytest.mark.parametrize("hop", [2_560, 1_600, 16_000])
-def test_blocks_are_left_lying_until_something_can_come_of_them(portaudio, monkeypatch, hop):
-    timed = Timed(portaudio, monkeypatch)
+@pytest.mark.parametrize("rate", [16_000, 44_100, 48_000])
+@pytest.mark.parametrize("hop", [2_560, 1_600, 4_000, 16_000, 40_000])
+def test_blocks_are_left_lying_until_something_can_come_of_them(portaudio, monkeypatch, hop, rate):
+    portaudio.rates = (rate,)
+    timed = Timed(portaudio, monkeypatch, sample_rate=rate, overload="skip-hop")
+    resampler, given, due, found_s, blocks = BlockResampler(rate, RATE), 0, 2_912, [], []
     with timed.mic as mic:
-        timed.until(1_002.0)
-        given, due, late_s, blocks = 0, 2_912, [], []
-        mic.needs_s = lambda: (due - given) / RATE
+        mic.needs_s = lambda: (due - given) / RATE - resampler.held_s
         for block in mic:
-            given += len(block.samples)
+            assert mic.backlog_s == 0.0
+            assert len(block.samples) <= 0.24 * rate
             blocks.append(block)
-            if given >= due:
-                late_s.append(timed.now_s - (1_000.0 + given / RATE))
-                due += -(-(given - due + 1) // hop) * hop
-            if given > 20 * RATE:
+            given += sum(len(part.samples) for part in resampler.push(block))
+            while given >= due:
+                found_s.append((due, timed.now_s))
+                due += hop
+            if given > 30 * RATE:
                 break
-    assert [round(float(block.samples[0]) * 32768) for block in blocks] == list(range(1, len(blocks) + 1))
+    whole = np.concatenate([block.samples for block in blocks])
+    assert (np.round(whole[:: timed.block] * 32768) == np.arange(1, len(whole) // timed.block + 1)).all()
     assert mic.lost_samples == 0
-    # What waited for the consumer is through, and nothing comes later than it must.
-    assert max(late_s[-int(10 * RATE / hop) :]) < 0.003
-    # Awake once a hop, and every 200 ms of a long one.
-    hop_s = hop / RATE
-    awake = 18 / hop_s * (1 if hop_s <= 0.2 else hop_s / 0.2)
-    assert len(timed.slept) == pytest.approx(awake, rel=0.1)
+    assert not any(block.behind or block.notices for block in blocks)
+    # As soon as by a consumer that is woken by each block, but for 2 ms.
+    resampler, given, arrived, soonest_s = BlockResampler(rate, RATE), 0, 0, {}
+    for due, _ in found_s:
+        while given < due:
+            arrived += 1
+            block = Block(np.zeros(timed.block, np.float32))
+            given += sum(len(part.samples) for part in resampler.push(block))
+        soonest_s[due] = 1_000.0 + 0.04 * arrived
+    late_s = [now_s - soonest_s[due] for due, now_s in found_s if soonest_s[due] > 1_002.0]
+    assert len(late_s) > 27 * RATE // hop
+    assert 0.0 <= max(late_s) < 0.003
+    # Awake once a hop, and every 200 ms of a long one; a resampler's last samples cost another time.
+    hop_s, each = hop / RATE, 1 if rate == RATE else 2
+    assert len(timed.slept) <= 1.1 * each * 28 / hop_s * max(1.0, hop_s / 0.2 + 1.0 * (hop_s > 0.2))
     assert max(timed.slept) <= 0.2
+
+
+def test_what_was_lost_or_is_to_be_told_stands_between_blocks(portaudio, monkeypatch):
+    timed = Timed(portaudio, monkeypatch, queue_seconds=0.4)
+    with timed.mic as mic:
+        mic.needs_s = lambda: 0.0
+        timed.until(1_001.0)
+        blocks = iter(mic)
+        first = next(blocks)
+        assert first.lost > 0
+        timed.until(1_001.12)
+        mic._queue.put(mic._streams - 1)  # of a stream that was given up
+        timed.until(1_001.2)
+        mic.close()
+        rest = list(blocks)
+    heard = np.concatenate([first.samples, *(block.samples for block in rest)])
+    assert first.lost + len(heard) + sum(block.lost for block in rest) == timed.arrived * 640
+    position, numbers = 0, np.round(heard * 32768)
+    for block in (first, *rest):  # each sample says which block of the device it was in
+        position += block.lost
+        count = len(block.samples)
+        assert (numbers[:count] == 1 + np.arange(position, position + count) // 640).all()
+        position, numbers = position + count, numbers[count:]
 
 
 def test_nobody_oversleeps_the_end(portaudio, monkeypatch):
@@ -165,25 +212,34 @@ def test_who_says_nothing_of_needs_gets_every_block_at_once(portaudio, monkeypat
     timed = Timed(portaudio, monkeypatch, duration_s=1.0)
     with timed.mic as mic:
         timed.until(1_001.0)
-        assert len(list(mic)) == 25
+        assert [len(block.samples) for block in mic] == [640] * 25
     assert timed.slept == []
 
 
-def test_a_microphone_that_is_closed_wakes_up(portaudio):
-    with Microphone(stall_seconds=60.0) as mic:
-        for _ in range(3):
+def test_a_microphone_that_is_closed_wakes_up(portaudio, monkeypatch):
+    monkeypatch.setattr("stream_ser.microphone.GATHER_S", 60.0)
+    now_s = [1_000.0]
+    with monkeypatch.context() as earlier:
+        earlier.setattr("stream_ser.microphone.time.monotonic", lambda: now_s[0])
+        mic = Microphone(stall_seconds=60.0)
+        mic.__enter__()
+        for _ in range(50):
+            now_s[0] += 0.04
             portaudio.deliver(np.zeros(640))
-        asked = threading.Event()
+    with mic:
+        mic.needs_s = lambda: 50.0
+        wait, woken = mic._closing.wait, []
+        monkeypatch.setattr(mic._clock, "arrives_in", lambda *_: 50.0)
 
-        def needs_s() -> float:
-            asked.set()
-            return 0.19
+        def waits(seconds: float) -> bool:
+            threading.Thread(target=mic.close).start()
+            woken.append(wait(seconds))
+            return woken[-1]
 
-        mic.needs_s = needs_s
-        closer = threading.Thread(target=lambda: (asked.wait(10.0), mic.close()))
-        closer.start()
-        assert sum(len(block.samples) for block in mic) == 3 * 640
-        closer.join()
+        monkeypatch.setattr(mic._closing, "wait", waits)
+        assert sum(len(block.samples) for block in mic) == 50 * 640
+    # Not by the time that it would have slept.
+    assert woken == [True]
 
 
 # --- a device that comes and goes -----------------------------------------------------------------------------

@@ -167,7 +167,8 @@ def test_realtime_follows_the_clock_and_does_not_drift(clip: Path) -> None:
             assert time.monotonic() >= block.captured_at
             captured.append(block.captured_at)
             time.sleep(0.03)  # a slow consumer delays nothing that follows
-    assert np.diff(captured) == pytest.approx([0.1] * 4, abs=1e-6)
+    # In blocks of a microphone, the last of which is cut short.
+    assert np.diff(captured) == pytest.approx([0.04] * 11 + [0.02], abs=1e-6)
     assert captured[-1] - start_s >= 0.5
 
 

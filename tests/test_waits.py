@@ -62,9 +62,14 @@ def test_work_without_a_question_ends_at_once() -> None:
     assert finished(silent(), lambda question: pytest.fail("asked")) == "done"
 
 
-def test_a_failing_answer_is_not_swallowed() -> None:
+@pytest.mark.parametrize("failure", [ValueError, StopIteration])
+@pytest.mark.parametrize("asked", [None, "first"])
+def test_a_failing_answer_is_not_swallowed(failure, asked) -> None:
     def fails(question):
-        raise ValueError(question)
+        raise failure(question)
 
-    with pytest.raises(ValueError, match="first"):
-        finished(sums(), fails)
+    work = sums()
+    if asked:
+        next(work)
+    with pytest.raises(failure, match="first"):
+        finished(work, fails, asked)

@@ -126,8 +126,9 @@ class Stream:
         self.pushed = 0
         self.hops = 0
         self._recognizer = recognizer
-        # Whatever the position, a block is one slice.
-        self._samples = np.concatenate([samples, samples[:block]])
+        # Whatever the position, what is pushed at once is one slice.
+        most = max(block, round(GATHER_S * recognizer.card.features.sample_rate) + block)
+        self._samples = np.resize(samples, samples.size + most)
         self._period = samples.size
         self._position = first % samples.size
         self._sink = JsonLines(sink, flush=True)
@@ -137,30 +138,37 @@ class Stream:
 
     @property
     def gathers(self) -> int:
-        """Blocks that a microphone would leave lying before the next wake-up, and the one that ends it."""
+        """Blocks that a microphone would give out together next: what it leaves lying, and the block that ends that."""
         needed_s = min(self._recognizer.needs_s, GATHER_S)
         return max(1, math.ceil(round(needed_s * self._rate) / self.block))
 
     def step(
-        self, measured: Measured, clock: Clock, captured_at: float | None, counts: Callable[[Event], bool]
+        self,
+        measured: Measured,
+        clock: Clock,
+        captured_at: float | None,
+        counts: Callable[[Event], bool],
+        blocks: int = 1,
     ) -> None:
-        """Push the next block and deliver what comes of it.
+        """Push what comes next and deliver what comes of it.
 
         Args:
             measured: gets the milliseconds of each hop that counts.
             clock: the time.
-            captured_at: when the block's last sample was captured; None where that means nothing.
+            captured_at: when the last sample was captured; None where that means nothing.
             counts: whether a prediction is a hop of this run.
+            blocks: that are pushed as one.
         """
-        samples = self._samples[self._position : self._position + self.block]
-        self._position = (self._position + self.block) % self._period
+        size = blocks * self.block
+        samples = self._samples[self._position : self._position + size]
+        self._position = (self._position + size) % self._period
         started = clock.now()
         events = self._recognizer.push(samples, captured_at=captured_at)
         recognised = clock.now()
         for event in events:
             self._sink.write(event)
         delivered = clock.now()
-        self.pushed += self.block
+        self.pushed += size
         self._spent_ms += 1e3 * (recognised - started)
         predictions = [e for e in events if isinstance(e, Prediction) and e.timing is not None]
         if not predictions:
@@ -218,7 +226,7 @@ def paced(
 ) -> Run:
     """Push streams at the pace of microphones, evenly spread over time, on this thread.
 
-    As a microphone does, blocks of which nothing can come are left lying until there are enough.
+    As a microphone does, blocks of which nothing can come are left lying until there are enough, and pushed as one.
 
     Args:
         streams: fresh, with blocks of one length.
@@ -240,7 +248,7 @@ def paced(
     begin = clock.now() + LEAD_S
     # A block is there when its last sample is; each stream is a little later than the one before.
     waking = [stream.gathers for stream in streams]
-    due = [(begin + (waking[index] + index / len(streams)) * block_s, index) for index in range(len(streams))]
+    due = [(begin + (1 + index / len(streams)) * waking[index] * block_s, index) for index in range(len(streams))]
     heapq.heapify(due)
     cpu, wall = clock.cpu(), clock.now()
     while due:
@@ -248,8 +256,7 @@ def paced(
         if (wait := at - clock.now()) > 0:
             clock.sleep(wait)
         stream = streams[index]
-        for left in reversed(range(waking[index])):
-            stream.step(measured, clock, at - left * block_s, counts)
+        stream.step(measured, clock, at, counts, waking[index])
         if not quiet:
             refuse_silence(stream, rate)
         done = stream.hops >= hops + WARM_UP if hops is not None else at - begin >= (seconds or 0.0)

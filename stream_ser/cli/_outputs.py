@@ -105,6 +105,10 @@ class Guarded:
 
     def close(self, summary: Summary | None) -> None:
         """The stream ended."""
+        if self.failure is not None and (give_back := getattr(self.sink, "give_back", None)) is not None:
+            # A terminal that could not be written once may be one that somebody goes on to use.
+            with contextlib.suppress(OSError):
+                give_back()
         self.run(self.sink.close, summary)
 
     def run(self, action: Callable[..., object], *args: Any) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from stream_ser.sinks.lines import Lines
     from stream_ser.sinks.live import LiveView
     from stream_ser.sinks.live_rows import Row
-    from stream_ser.sources import Source
+    from stream_ser.sources import BlockResampler, Source
 
 
 def vad_config(vad: bool | None, *, quiet: bool = False) -> VadConfig | None:
@@ -108,6 +108,7 @@ class Lane:
         sinks: opened here and closed here, in order, also when the stream breaks off.
         on_block: called after each block was recognised, with the block at the model's rate.
         summary: filled at the end of the stream.
+        resampler: what the blocks come through; filled while the stream is driven.
     """
 
     name: str
@@ -115,6 +116,12 @@ class Lane:
     sinks: Sequence[Sink]
     on_block: Callable[[Block], None] | None = None
     summary: Summary | None = None
+    resampler: BlockResampler | None = None
+
+    @property
+    def needs_s(self) -> float:
+        """Seconds of audio without which nothing can come of what is captured next."""
+        return self.recognizer.needs_s - (self.resampler.held_s if self.resampler else 0.0)
 
     def take(self, blocks: Iterable[Block]) -> None:
         """Recognise blocks at the model's rate."""
@@ -136,11 +143,6 @@ class Lane:
         for event in events:
             for sink in self.sinks:
                 sink.write(event)
-
-
-def needs_s(lanes: Sequence[Lane]) -> float:
-    """Seconds of audio without which nothing can come of what a source gives next."""
-    return min(lane.recognizer.needs_s for lane in lanes)
 
 
 def drive(
@@ -184,6 +186,8 @@ def drive_all(
     resamplers = [
         [BlockResampler(rate, lane.recognizer.card.features.sample_rate) for lane in streams] for rate, streams in lanes
     ]
+    for lane, resampler in zip(every, itertools.chain.from_iterable(resamplers), strict=True):
+        lane.resampler = resampler
     opened: list[tuple[Sink, Lane]] = []
     failure: StreamSerError | None = None
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,13 @@ from stream_ser.cli._files import Claims
 from stream_ser.cli._log import logging_to
 from stream_ser.cli._options import Results, recognition_options, result_options, targets
 from stream_ser.cli._outputs import Troubles, opened
-from stream_ser.cli._run import draws_on, drive_all, lanes_for, needs_s, recognizers_for, stop_on_signals
+from stream_ser.cli._run import draws_on, drive_all, lanes_for, recognizers_for, stop_on_signals
 from stream_ser.cli._separate import Separating, count_of, separate_option, separated, separator_for
 from stream_ser.errors import AudioError
 from stream_ser.text import printable
 
 if TYPE_CHECKING:
+    from stream_ser.cli._run import Lane
     from stream_ser.engine import Provider
 
 
@@ -81,8 +83,9 @@ def listen(
         stop = stack.enter_context(stop_on_signals(together.close))
         lanes = lanes_for(sources, recognizers, outputs, people if viewed else None)
         for captured, (_, heard) in zip(captures, lanes, strict=True):
-            if isinstance(captured, Microphone):
-                captured.needs_s = functools.partial(needs_s, heard)
+            # How much a separator holds back is its own affair.
+            if isinstance(captured, Microphone) and separator is None:
+                captured.needs_s = functools.partial(_needs_s, heard)
         try:
             drive_all(iter(together), lanes, lambda: outputs.pipe_closed)
         except AudioError as error:
@@ -101,3 +104,8 @@ def listen(
         raise BrokenPipeError
     if outputs.failed or failed or troubles.any:
         ctx.exit(1)
+
+
+def _needs_s(lanes: Sequence[Lane]) -> float:
+    """Seconds of audio without which nothing can come of what a microphone gives next to one of its streams."""
+    return min(lane.needs_s for lane in lanes)

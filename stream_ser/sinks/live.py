@@ -79,9 +79,13 @@ class LiveView:
         """Show a line about something that is no event, such as an output that cannot be written any more."""
         self._state.warn(text)
 
+    def give_back(self) -> None:
+        """Give the screen back, if that was not done."""
+        self._screen.stop()
+
     def close(self, summary: Summary | None) -> None:
         """Give the screen back and print the result."""
-        self._screen.stop()
+        self.give_back()
         self._result.close(summary)
 
     def _draw(self) -> None:

@@ -1,7 +1,7 @@
 """The terminal's alternate screen, of which only the rows that changed are written.
 
 Most rows of a view stay as they are from one frame to the next, and laying a row out costs more than composing it: so
-a frame takes half the time of drawing everything, and a tenth of the bytes, which counts over a network.
+a frame takes half the time of drawing everything, and a fraction of the bytes, which counts over a network.
 """
 
 from __future__ import annotations
@@ -71,5 +71,6 @@ class Screen:
         """Give it back."""
         if self._taken:
             self._taken = False
-            self.console.set_alt_screen(False)
-            self.console.show_cursor(True)
+            with self.console:  # both or none
+                self.console.show_cursor(True)
+                self.console.set_alt_screen(False)

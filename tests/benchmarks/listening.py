@@ -10,6 +10,7 @@ with JSON lines into a file. Processor time is that of the whole process, all th
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import pty
@@ -71,10 +72,15 @@ def listen(env: dict[str, str], view: str, block_s: float, seconds: float, folde
         return (processor_s(listening.pid) - spent) / (time.monotonic() - began)
     finally:
         listening.send_signal(signal.SIGINT)
-        if listening.wait(30.0) != 0:
-            raise SystemExit((folder / "stderr").read_text())
+        try:
+            code = listening.wait(30.0)
+        except subprocess.TimeoutExpired:
+            listening.kill()
+            code = listening.wait()
         drained.join()
         os.close(leader)
+        if code != 0:
+            raise SystemExit((folder / "stderr").read_text() or f"listen ended with {code}")
 
 
 def _drain(leader: int) -> None:
@@ -102,12 +108,12 @@ def main() -> None:
             every = options.rounds * len(VIEWS) * len(options.block) * (options.seconds + START_S + 10.0)
             soundfile.write(folder / "room.wav", np.resize(samples, int(every * RATE)), RATE)
             with subprocess.Popen(["paplay", "--device", SINK, str(folder / "room.wav")], env=env) as player:
-                for _ in range(options.rounds):
-                    for view in VIEWS:
-                        for block_ms in options.block:
-                            share = listen(env, view, block_ms / 1_000, options.seconds, folder)
-                            shares.setdefault((room, view, block_ms), []).append(share)
-                player.terminate()
+                try:
+                    for _, view, block_ms in itertools.product(range(options.rounds), VIEWS, options.block):
+                        share = listen(env, view, block_ms / 1_000, options.seconds, folder)
+                        shares.setdefault((room, view, block_ms), []).append(share)
+                finally:
+                    player.terminate()
     runs = [
         {"room": room, "view": view, "block_ms": block_ms, "core": statistics.median(every), "runs": every}
         for (room, view, block_ms), every in shares.items()
