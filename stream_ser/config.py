@@ -16,7 +16,7 @@ SAMPLE_RATE_HZ = 16_000
 #: power of a frame overflows.
 LOUDEST = 2.0**32
 #: Audio in a block of a microphone, seconds: with half of it listening to a quiet room cost a third more, and no
-#: prediction of the bundled models came earlier.
+#: prediction of the default model came earlier at 16 kHz, others by 10 ms on average.
 BLOCK_S = 0.04
 #: A program that wakes up finds caches cold, so blocks of which nothing can come yet are left lying; not for longer.
 GATHER_S = 0.2
