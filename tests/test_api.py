@@ -10,6 +10,7 @@ import soundfile
 from cli_fakes import FakeMicrophone, blocks_of, noise
 
 import stream_ser as ss
+from stream_ser.cli._run import Lane, drive_all
 from stream_ser.errors import AudioError, DeviceError, ModelError
 from stream_ser.events import Block, Event
 
@@ -132,3 +133,45 @@ def test_a_lost_device_is_raised_and_closed(engine, microphone):
 def test_whole_numbers_are_no_audio(engine):
     with pytest.raises(ValueError, match=r"samples are int16 .*divide 16-bit samples by 32768"):
         ss.recognize(np.full(40_000, 1_000, np.int16), model=engine)
+
+
+def grid_s(engine, seconds):
+    """When predictions can come, in seconds of audio."""
+    features, window = engine.card.features, engine.card.window
+    ends = range(window.minimum, round(seconds * features.sample_rate / features.hop_length), window.hop)
+    return np.array([features.samples_for(end) for end in ends]) / features.sample_rate
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100, 48_000])
+@pytest.mark.parametrize("way", ["api", "lane"])
+def test_what_is_needed_counts_what_a_resampler_holds(engine, monkeypatch, rate, way):
+    """Between two blocks, what was captured and what is needed add up to the next prediction."""
+    blocks = [Block(samples) for samples in np.split(noise(4 * rate / 16_000)[: 4 * rate], 4 * rate // (rate // 25))]
+    found = []
+
+    def given_out(needs_s):
+        captured = 0
+        for block in blocks:
+            found.append(captured / rate + needs_s())
+            yield block
+            captured += len(block.samples)
+
+    if way == "api":
+
+        class Fake(FakeMicrophone):
+            def __init__(self, *args, **options):
+                super().__init__(*args, **options)
+                self.sample_rate = rate
+
+            def __iter__(self):
+                return given_out(self.needs_s)
+
+        monkeypatch.setattr("stream_ser.api.Microphone", Fake)
+        assert list(ss.listen(model=engine, vad=None))
+    else:
+        lane = Lane("lane", ss.Recognizer(engine, vad=None), [])
+        drive_all(((0, block) for block in given_out(lambda: lane.needs_s)), [(rate, [lane])])
+    grid = grid_s(engine, 6.0)
+    assert len(found) == 100
+    assert all(np.abs(grid - time_s).min() < 1e-9 for time_s in found)
+    assert max(found) > 3.5

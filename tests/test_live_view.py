@@ -379,10 +379,11 @@ class Flaky(Terminal):
         return super().write(text)
 
 
-def test_a_view_that_failed_gives_the_screen_back_all_the_same():
+@pytest.mark.parametrize("view", [LiveView, lambda *args, **more: live_rows.LiveRows(args[0], 1, **more).rows[0]])
+def test_a_view_that_failed_gives_the_screen_back_all_the_same(view):
     out, told = Flaky(), []
     console = Console(file=out, force_terminal=True, width=80, height=24)
-    guard = Guarded(LiveView(console, provider="CPUExecutionProvider"), "the view", told.append, out)
+    guard = Guarded(view(console, provider="CPUExecutionProvider"), "the view", told.append, out)
     guard.open(StreamInfo("clip", "septr", LABELS, RATE))
     guard.write(Prediction(0, HOP, (0.1, 0.1, 0.1, 0.5, 0.1, 0.1), -20.0, Timing(1.0, 1.0)))
     out.failing = True

@@ -127,7 +127,7 @@ class Stream:
         self.hops = 0
         self._recognizer = recognizer
         # Whatever the position, what is pushed at once is one slice.
-        most = max(block, round(GATHER_S * recognizer.card.features.sample_rate) + block)
+        most = round(GATHER_S * recognizer.card.features.sample_rate) + block
         self._samples = np.resize(samples, samples.size + most)
         self._period = samples.size
         self._position = first % samples.size

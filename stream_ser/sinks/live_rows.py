@@ -110,9 +110,13 @@ class Row:
         """Show a line about something that is no event, such as an output that cannot be written any more."""
         self._state.warn(text)
 
+    def give_back(self) -> None:
+        """Give the screen back, if that was not done."""
+        self._board.end()
+
     def close(self, summary: Summary | None) -> None:
         """Give the screen back and print the stream's result."""
-        self._board.end()
+        self.give_back()
         self._result.close(summary)
 
 
