@@ -23,8 +23,8 @@ from stream_ser.world import Session, World
 SCHEMA_VERSION = 1
 OLDEST_PYTHON = (3, 11)
 #: What the runtime needs, and the oldest version that it works with; onnxruntime and voice activity detection apart.
-REQUIRED = {"click": "8.1", "numpy": "2.0", "rich": "13.7", "sounddevice": "0.5", "soundfile": "0.13", "soxr": "0.5"}
-OLDEST_ONNXRUNTIME = "1.21"
+REQUIRED = {"click": "8.1", "numpy": "2.3.5", "rich": "14.3", "sounddevice": "0.5", "soundfile": "0.13", "soxr": "0.5"}
+OLDEST_ONNXRUNTIME = "1.23"
 #: All are imported as ``onnxruntime``; pip lets them overwrite each other.
 FLAVOURS = (
     "onnxruntime",

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from stream_ser.models import registry
-from stream_ser.train.auxiliary import WithSentences, sentence_loss, sentence_targets, sentences_of
-from stream_ser.train.checkpoint import CHECKPOINT, read_checkpoint, trained_network
-from stream_ser.train.corpora import Clip
-from tests.training import make, strip, tiny_config
+torch = pytest.importorskip("torch")
+
+from stream_ser.models import registry  # noqa: E402
+from stream_ser.train.auxiliary import WithSentences, sentence_loss, sentence_targets, sentences_of  # noqa: E402
+from stream_ser.train.checkpoint import CHECKPOINT, read_checkpoint, trained_network  # noqa: E402
+from stream_ser.train.corpora import Clip  # noqa: E402
+from tests.training import make, strip, tiny_config  # noqa: E402
 
 
 def clip(text: str, speaker: str = "s") -> Clip:
