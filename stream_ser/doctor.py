@@ -25,6 +25,10 @@ OLDEST_PYTHON = (3, 11)
 #: What the runtime needs, and the oldest version that it works with; onnxruntime and voice activity detection apart.
 REQUIRED = {"click": "8.1", "numpy": "2.3.5", "rich": "14.3", "sounddevice": "0.5", "soundfile": "0.13", "soxr": "0.5"}
 OLDEST_ONNXRUNTIME = "1.23"
+#: onnxruntime's switch, the values that turn its telemetry off (in any case), and the first version that has any.
+TELEMETRY_SWITCH = "ORT_DISABLE_TELEMETRY"
+TELEMETRY_OFF = frozenset({"1", "on", "true", "y", "yes"})
+FIRST_WITH_TELEMETRY = "1.29"
 #: All are imported as ``onnxruntime``; pip lets them overwrite each other.
 FLAVOURS = (
     "onnxruntime",
@@ -111,6 +115,22 @@ def onnxruntime(world: World) -> Check:
     if wanted not in found and "onnxruntime" in found:
         said = f"{said}, the CPU build: smaller than {wanted}, and all that a machine without an NVIDIA GPU needs"
     return Check("onnxruntime", "ok", said, data={"installed": found})
+
+
+def telemetry(world: World) -> Check:
+    """The telemetry of onnxruntime is off: importing :mod:`stream_ser` turns it off, unless the user set the switch."""
+    value = world.variable(TELEMETRY_SWITCH)
+    found = [have for name in FLAVOURS if (have := world.version(name)) is not None]
+    reports = not found or not all(_is_older(have, FIRST_WITH_TELEMETRY) for have in found)
+    on = reports and (value or "").strip().lower() not in TELEMETRY_OFF
+    data = {"on": on, TELEMETRY_SWITCH: value}
+    if not reports:
+        return Check("telemetry", "ok", f"off: onnxruntime {found[0]} has none", data=data)
+    if not on:
+        return Check("telemetry", "ok", f"off ({TELEMETRY_SWITCH}={value})", data=data)
+    cause = f"you set {TELEMETRY_SWITCH}={value}" if value else f"{TELEMETRY_SWITCH} is not set"
+    said = f"on, because {cause}: onnxruntime reports this machine and errors to Microsoft"
+    return Check("telemetry", "warning", said, f"set {TELEMETRY_SWITCH}=1, or unset it", data)
 
 
 def provider(world: World) -> Check:
@@ -269,6 +289,7 @@ CHECKS: tuple[tuple[str, Callable[[World], Check | list[Check]]], ...] = (
     ("python", python),
     ("packages", packages),
     ("onnxruntime", onnxruntime),
+    ("telemetry", telemetry),
     ("provider", provider),
     ("models", models),
     ("voice activity detection", voices),

@@ -30,6 +30,7 @@ GOOD = World(
     system="linux",
     machine="x86_64",
     version=VERSIONS.get,
+    variable={"ORT_DISABLE_TELEMETRY": "1"}.get,
     portaudio=lambda: "PortAudio V19",
     devices=lambda: [DeviceInfo(3, "Desk microphone", "ALSA", 1, 48_000, True)],
     build=lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
@@ -90,6 +91,9 @@ def test_all_is_well_in_a_good_world() -> None:
          "pip install onnxruntime$"),
         ({"version": without("onnxruntime-gpu")}, "onnxruntime", "error", "not installed", "onnxruntime-gpu>=1.23"),
         ({"version": (VERSIONS | {"onnxruntime-gpu": "1.9.0"}).get}, "onnxruntime", "error", "1.9.0 is too old", "pip"),
+        ({"variable": {"ORT_DISABLE_TELEMETRY": "0"}.get}, "telemetry", "warning",
+         "^on, because you set ORT_DISABLE_TELEMETRY=0: .* to Microsoft$", "unset"),
+        ({"variable": {}.get}, "telemetry", "warning", "^on, because ORT_DISABLE_TELEMETRY is not set", "=1"),
         ({"driver": lambda: True, "missing": lambda: ["libcudart.so.13", "libcudnn.so.9"]}, "provider", "warning",
          "auto takes CPUExecutionProvider: CUDA cannot be used, for libcudart.so.13, libcudnn.so.9 cannot be loaded",
          r'pip install "stream-ser\[cuda\]"'),
@@ -151,8 +155,21 @@ def test_auto_says_which_provider_it_took(broken: dict[str, Any], found: str) ->
     assert found in check.found
 
 
+@pytest.mark.parametrize("value", ["1", "true", "Yes", " ON ", "y"])
+def test_telemetry_is_off_by_each_value_that_onnxruntime_takes(value: str) -> None:
+    check = named(examine(replace(GOOD, variable={"ORT_DISABLE_TELEMETRY": value}.get)), "telemetry")
+    assert (check.status, check.found) == ("ok", f"off (ORT_DISABLE_TELEMETRY={value})")
+    assert check.data == {"on": False, "ORT_DISABLE_TELEMETRY": value}
+
+
+def test_an_onnxruntime_without_telemetry_needs_no_variable() -> None:
+    old = VERSIONS | {"onnxruntime-gpu": "1.28.2"}
+    check = named(examine(replace(GOOD, version=old.get, variable={}.get)), "telemetry")
+    assert (check.status, check.found) == ("ok", "off: onnxruntime 1.28.2 has none")
+
+
 @pytest.mark.parametrize(
-    "probe", ["version", "portaudio", "devices", "build", "session", "voices", "write", "monotonic"]
+    "probe", ["version", "variable", "portaudio", "devices", "build", "session", "voices", "write", "monotonic"]
 )
 def test_whatever_breaks_the_others_are_still_checked(probe: str) -> None:
     checks = examine(replace(GOOD, **{probe: raising(RuntimeError("what\x1b[2J nobody expected"))}))
@@ -261,7 +278,7 @@ def test_the_real_world_is_looked_at(call: Any) -> None:
     assert err == ""
     by_name = {check["name"]: check for check in json.loads(out)["checks"]}
     assert code == (0 if all(check["status"] != "error" for check in by_name.values()) else 1)
-    for name in ("python", "packages", "onnxruntime", "model septr", "clock", "temporary folder"):
+    for name in ("python", "packages", "onnxruntime", "telemetry", "model septr", "clock", "temporary folder"):
         assert by_name[name]["status"] == "ok", by_name[name]
     assert by_name["model septr"]["data"]["run_ms"] > 0
     assert by_name["provider"]["data"]["auto"] in by_name["provider"]["data"]["build"]
