@@ -205,7 +205,11 @@ def test_nemo(tmp_path) -> None:
         (NEMO_FILES, NEMO_ROWS + NEMO_ROWS, "line 4: IC0_happiness_1.wav is listed twice"),
         ([*NEMO_FILES, "samples/KD0_disgust_2.wav"], NEMO_ROWS, "SPEAKER_EMOTION_SENTENCE"),
         ([*NEMO_FILES, "samples/IC0_happiness_1.flac"], NEMO_ROWS, "more than one format"),
-        (NEMO_FILES, NEMO_ROWS.replace("\tfemale", "\tfe\tmale"), "line 2: 8 fields for 7 columns; a field holds a tab"),
+        (
+            NEMO_FILES,
+            NEMO_ROWS.replace("\tfemale", "\tfe\tmale"),
+            "line 2: 8 fields for 7 columns; a field holds a tab",
+        ),
     ],
 )
 def test_nemo_outside_the_layout(tmp_path, files: list[str], rows: str, message: str) -> None:

@@ -347,6 +347,8 @@ class Trainer:
             self.validated.save(self.out / record.PREDICTIONS, self.labels)
         if self.tested is not None:
             content["test"] = self.tested.scores.as_dict()
+            if set(self.tested.part.truth.tolist()) != set(range(len(self.labels))):
+                content["test_present_classes"] = self.tested.present_scores.as_dict()
             self.tested.save(self.out / record.TEST_PREDICTIONS, self.labels)
         record.write_json(self.out / record.METRICS, content)
 

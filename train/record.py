@@ -21,7 +21,17 @@ from stream_ser.errors import TrainError
 from .checkpoint import WINDOWS, write_atomically
 from .corpora import Clip
 from .dataset import evaluation_windows, read_waves
-from .metrics import Floats, Ints, Scores, clip_means, fit_temperature_windows, score, softmax
+from .metrics import (
+    Floats,
+    Ints,
+    Scores,
+    clip_means,
+    fit_temperature_windows,
+    present_classes,
+    restrict,
+    score,
+    softmax,
+)
 from .recipe import RunConfig
 from .targets import class_indices
 
@@ -127,6 +137,12 @@ class Predictions:
     def scores(self) -> Scores:
         """Of the probabilities."""
         return score(self.probabilities, self.part.truth)
+
+    @cached_property
+    def present_scores(self) -> Scores:
+        """Of the probabilities given that the answer is one of the classes that occur (:func:`restrict`)."""
+        truth = self.part.truth
+        return score(restrict(self.probabilities, present_classes(truth, self.logits.shape[1])), truth)
 
     @cached_property
     def temperature(self) -> float:

@@ -155,6 +155,8 @@ def train_one(job: Job, out: Path, split: Split) -> None:
         return
     last = trainer.history[-1].scores
     parts = [("validation", last)] + ([("test", trainer.tested.scores)] if trainer.tested else [])
+    if trainer.tested and len(set(trainer.tested.part.truth.tolist())) < len(trainer.labels):
+        parts.append(("test, of the classes that it has,", trainer.tested.present_scores))
     said = "; ".join(f"{name} UAR {s.uar:.4f} WA {s.wa:.4f} F1 {s.f1:.4f}" for name, s in parts)
     epochs = len(trainer.history)
     click.echo(f"{out}: {trainer.parameters():,} parameters, {epochs} epochs, {said} ({split.name}, seed {seed})")

@@ -74,6 +74,13 @@ class TrainCommand(click.Command):
 @click.option(
     "--split-seed", type=click.IntRange(min=0), help="Of a drawn split, where it is not to be that of --seed."
 )
+@click.option(
+    "--leave-out",
+    "left_out",
+    multiple=True,
+    metavar="CORPUS",
+    help="Do not train on this one of the corpora; all of it is the test part. Repeatable.",
+)
 @click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint; of a series, with what is left.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard events into the run folder, too.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -98,6 +105,7 @@ def train(
     fold: int | Literal["all"] | None,
     folds: int | None,
     split_seed: int | None,
+    left_out: tuple[str, ...],
     resume: bool,
     tensorboard: bool,
     device: str,
@@ -108,6 +116,7 @@ def train(
     Examples:
       stream-ser train septr --data crema-d=/data/crema-d --out runs/first
       stream-ser train septr --data esc-50=/data/esc-50 --split folds --fold all --out runs/esc-50
+      stream-ser train septr --data crema-d=/data/crema-d --data nemo=/data/nemo --leave-out nemo --out runs/new
       stream-ser train septr --data folder=voices --split random --init runs/first --out runs/mine
       torchrun --nproc-per-node 2 -m stream_ser train septr --data crema-d=/data/crema-d --out runs/two
 
@@ -137,9 +146,10 @@ def train(
     drawn = config.train.seed if split_seed is None else split_seed
     held_out: list[int | None] = [1 if fold == "all" else fold]
     if fold == "all" and split in selection.FOLDED:
-        held_out = [*range(1, splits.fold_count(corpora, folds) + 1)]
+        kept = [corpus for corpus in corpora if corpus.name not in left_out]
+        held_out = [*range(1, splits.fold_count(kept, folds) + 1)]
     runs = series.members(held_out, seed_list)
-    parts = [selection.make_split(corpora, split, drawn, run.fold, folds) for run in runs]
+    parts = [selection.make_split(corpora, split, drawn, run.fold, folds, left_out) for run in runs]
     cuda = device != "cpu" and torch.cuda.is_available()
     with distributed.join_world(cuda) as world:
         where = torch.device("cuda", world.local_rank) if cuda else torch.device("cpu")
