@@ -187,7 +187,7 @@ def emo_db(root: Path) -> Corpus:
 
 
 def nemo(root: Path) -> Corpus:
-    """nEMO (Christop 2024), Polish: ``samples/SPEAKER_EMOTION_SENTENCE.wav`` and ``data.tsv`` with the texts.
+    """Corpus nEMO (Christop 2024), Polish: ``samples/SPEAKER_EMOTION_SENTENCE.wav`` and ``data.tsv`` with the texts.
 
     The fixed list validates on the speakers IC0 (a woman) and WR0 (a man).
 

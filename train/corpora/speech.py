@@ -95,7 +95,7 @@ def _an4_texts(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def speechocean762(root: Path) -> Corpus:
-    """speechocean762 (Zhang et al. 2021): ``WAVE/SPEAKERNNNN/UTTERANCE.WAV``; learners read English, half of them children.
+    """speechocean762 (Zhang et al. 2021): ``WAVE/SPEAKERNNNN/UTTERANCE.WAV``; learners read English.
 
     The official lists ``train/wav.scp`` and ``test/wav.scp`` give the parts, ``train/text`` and ``test/text`` what is
     read. Without them clips have no part and no text.
