@@ -213,6 +213,10 @@ def check_same_run(
         raise TrainError(f"{path}: made with other settings; choose another --out or repeat the settings")
     if then["split"] != about["split"] or state["labels"] != list(labels):
         raise TrainError(f"{path}: made on another split or with other labels; choose another --out")
+    if then.get("taught", "") != about["taught"] or then.get("ordinary", {}) != about["ordinary"]:
+        raise TrainError(
+            f"{path}: made with another teacher's file or other plain speech; repeat --taught and --ordinary"
+        )
     # A checkpoint from before there were teachers and starts had none.
     if then.get("teachers", []) != about["teachers"]:
         raise TrainError(f"{path}: made with other teachers; repeat --teacher or choose another --out")

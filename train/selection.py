@@ -86,6 +86,18 @@ def load_corpora(
     return tuple(relabel(corpus, wanted, wishes) for corpus in corpora)
 
 
+def load_plain(data: Sequence[str]) -> list[Corpus]:
+    """Load corpora of plain speech, whose labels, if there are any, are not looked at.
+
+    Args:
+        data: ``CORPUS=PATH`` each.
+
+    Raises:
+        DataError: an option that cannot be read, or a corpus that cannot be loaded.
+    """
+    return name_apart([load(name, path) for name, path in parse_data_option(data)])
+
+
 def relabel(corpus: Corpus, labels: Sequence[str], mapping: Mapping[str, str] | None = None) -> Corpus:
     """Give a corpus other labels.
 

@@ -198,7 +198,8 @@ class WhisperEncoder(nn.Module):
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """What the decoder is given, ``(batch, steps, width)``."""
-        return self.norm(self.hidden(log_mel)[-1])  # type: ignore[no-any-return]
+        x: Tensor = self.norm(self.hidden(log_mel)[-1])
+        return x
 
 
 @functools.cache
