@@ -14,7 +14,7 @@ from generate import voice, write_wav  # noqa: E402
 from training import make, strip, tiny_config  # noqa: E402
 
 from stream_ser.errors import DataError, TrainError  # noqa: E402
-from stream_ser.train import corpora, selection, taught  # noqa: E402
+from stream_ser.train import corpora, selection  # noqa: E402
 from stream_ser.train.checkpoint import CHECKPOINT, read_checkpoint  # noqa: E402
 from stream_ser.train.corpora import EMOTIONS, Clip  # noqa: E402
 from stream_ser.train.taught import Taught, feature_loss, hold_out_speakers, key_of, ordinary_targets  # noqa: E402

@@ -37,6 +37,13 @@ _CAPTION = (
 @click.argument("models", nargs=-1, required=True, metavar="NAME|FILE...")
 @click.option("--data", "data", multiple=True, metavar="CORPUS=PATH", help="Corpus, such as crema-d=PATH; repeatable.")
 @click.option(
+    "--ordinary",
+    multiple=True,
+    metavar="CORPUS=PATH",
+    help="Plain speech without labels, such as librispeech=PATH: how often an emotion is claimed of speakers whom the "
+    "model was not trained on. Repeatable; instead of --data.",
+)
+@click.option(
     "--part",
     type=click.Choice(["validation", "train", "test", "all"]),
     default="validation",
@@ -68,6 +75,7 @@ _CAPTION = (
 def evaluate(
     models: tuple[str, ...],
     data: tuple[str, ...],
+    ordinary: tuple[str, ...],
     part: str,
     split: SplitKind,
     fold: int | Literal["all"] | None,
@@ -99,6 +107,9 @@ def evaluate(
     other classes are set to zero, the rest is divided by its sum, and the largest is the answer. For a corpus without
     some of the classes, such as nemo, which has no disgust.
 
+    With --ordinary, nothing is right or wrong: what is measured is how often a label other than neutral is claimed of
+    plain speech, of whole clips, at each hop and on the timeline.
+
     With --stream, the clips of each speaker become one long stream, in drawn order, with pauses and noise, and what is
     measured is how soon a model is right, how steady, and what it claims in pauses: UAR so long after the onset of
     speech, time until it is right and stays so, label changes, emotion diarization error rate.
@@ -106,6 +117,7 @@ def evaluate(
     \b
     Example:
       stream-ser evaluate septr mine.onnx --data crema-d=/data/crema-d
+      stream-ser evaluate septr --ordinary librispeech=/data/LibriSpeech --ordinary an4=/data/an4
       stream-ser evaluate septr --stream --snr 20 --data crema-d=/data/crema-d
     """  # noqa: D301 - click wants the character itself
     import json
@@ -132,6 +144,13 @@ def evaluate(
         raise DataError("--classes present is for whole clips; leave it or --stream away")
     detection = vad_config(vad)
     engines = [load(model, provider) for model in models]
+    if ordinary:
+        if data or streaming is not None:
+            raise DataError("--ordinary is measured by itself; leave --data and --stream away")
+        from stream_ser.cli import _ordinary
+
+        _ordinary.run(engines, ordinary, detection, as_json, record)
+        return
     compare.check_labels(engines)
     corpora = selection.load_corpora(data, engines[0].card.labels, mapping)
     groups, name = clips_of(corpora, part, split, seed, fold, folds)
