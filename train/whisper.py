@@ -215,4 +215,5 @@ def tiny_en() -> WhisperEncoder:
 def column_means(steps: Tensor, column: int) -> Tensor:
     """Means over consecutive ``column`` steps, ``(steps, width)`` to ``(columns, width)``; a rest is left out."""
     count = len(steps) // column
-    return steps[: count * column].unflatten(0, (count, column)).mean(dim=1)
+    means: Tensor = steps[: count * column].unflatten(0, (count, column)).mean(dim=1)
+    return means
