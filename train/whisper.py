@@ -185,13 +185,17 @@ class WhisperEncoder(nn.Module):
             yield f"{ours}.weight", f"{theirs}/gamma"
             yield f"{ours}.bias", f"{theirs}/beta"
 
-    def hidden(self, log_mel: Tensor) -> list[Tensor]:
-        """Outputs of all layers, ``(batch, steps, width)`` each, for log-mel ``(batch, 80, frames)`` up to 30 s."""
+    def hidden(self, log_mel: Tensor, count: int | None = None) -> list[Tensor]:
+        """Outputs of the first ``count`` layers, by default of all, for log-mel ``(batch, 80, frames)`` up to 30 s.
+
+        Returns:
+            ``(batch, steps, width)`` each.
+        """
         x = functional.gelu(self.conv1(log_mel))
         x = functional.gelu(self.conv2(x)).transpose(1, 2)
         x = x + self.positions[: x.shape[1]]
         found = []
-        for layer in self.layers:
+        for layer in self.layers[:count]:
             x = layer(x)
             found.append(x)
         return found
