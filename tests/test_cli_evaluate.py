@@ -242,3 +242,23 @@ def test_nothing_is_claimed_of_unknown_speakers(tiny_model: Path) -> None:
     clips = [corpora.Clip(Path("a.wav"), "anger", f"folder/{name}") for name in ("bert", "unknown")]
     assert speakers(clips[:1], card) == "1 speaker, none of them heard in training"
     assert speakers(clips, card) == "1 known speakers and unknown ones, who may have been heard in training"
+
+
+def test_among_the_classes_that_a_corpus_has(call, data: str, folder: Path, tiny_model: Path) -> None:
+    options = ("--data", data, "--data", f"folder={folder}", "--part", "all", "--json")
+    code, out, err = call("evaluate", tiny_model, *options)
+    assert (code, err) == (0, "")
+    every = json.loads(out)["corpora"]
+    code, out, err = call("evaluate", tiny_model, *options, "--classes", "present")
+    assert (code, err) == (0, "")
+    among = json.loads(out)["corpora"]
+    assert "all clips, among the classes that a corpus has, " in among["folder"]["protocol"]
+    # CREMA-D has all classes; the folder has anger and sad, the first and the last.
+    assert {k: v for k, v in among["crema-d"].items() if k not in ("protocol", "window_ms")} == {
+        k: v for k, v in every["crema-d"].items() if k not in ("protocol", "window_ms")
+    }
+    assert all(row[1:5] == [0, 0, 0, 0] for row in among["folder"]["confusion"])
+    assert among["folder"]["uar"] >= every["folder"]["uar"]
+    code, _, err = call("evaluate", tiny_model, "--data", data, "--classes", "present", "--stream")
+    assert code == 2
+    assert "leave it or --stream away" in err

@@ -110,3 +110,28 @@ def test_help_shows_examples_line_by_line(call) -> None:
     assert code == 0
     assert "\n    torchrun --nproc-per-node 2 -m stream_ser train septr" in out
     assert "\\b" not in out
+
+
+def test_a_corpus_is_left_out(call, tiny_crema_d: Path, tmp_path: Path) -> None:
+    """nEMO's layout, of which only two emotions are there: scored among all classes and among those two."""
+    import shutil
+
+    rows = ["file_id\temotion\traw_text\tspeaker_id"]
+    (tmp_path / "nemo/samples").mkdir(parents=True)
+    clips = sorted((tiny_crema_d / "AudioWAV").glob("*.wav"))
+    for number, clip in enumerate(clips[:8]):
+        name = f"EB0_{'anger' if number % 2 else 'sadness'}_{number}.wav"
+        shutil.copy(clip, tmp_path / "nemo/samples" / name)
+        rows.append(f"{name}\t\tTak.\tEB0")
+    (tmp_path / "nemo/data.tsv").write_text("\n".join(rows) + "\n")
+    data = ("--data", f"crema-d={tiny_crema_d}", "--data", "nemo=nemo")
+    code, out, err = call("train", "septr", *data, "--leave-out", "nemo", "--out", "run", "--epochs", 1, *SMALL)
+    assert code == 0, err
+    assert "24 validation, 8 test clips" in err
+    assert "test, of the classes that it has, UAR" in out
+    metrics = json.loads(Path("run/metrics.json").read_text())
+    assert metrics["test_clips"] == 8
+    assert not any(speaker.startswith("nemo") for speaker in metrics["train_speakers"])
+    among = metrics["test_present_classes"]
+    assert among["uar"] >= metrics["test"]["uar"]
+    assert sum(sum(row) for row in among["confusion"]) == sum(row[0] + row[5] for row in among["confusion"]) == 8

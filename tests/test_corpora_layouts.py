@@ -176,6 +176,69 @@ def test_emo_db(tmp_path) -> None:
         corpora.load("emo-db", tree(tmp_path / "b", ["03a01Wa.wav"]))
 
 
+# nEMO
+
+NEMO = "file_id\temotion\traw_text\tnormalized_text\tspeaker_id\tgender\tage\n"
+NEMO_ROWS = (
+    'IC0_happiness_1.wav\thappiness\tKupiłem "nową", szafę.\tkupiłem\t        IC0\tfemale\t27\n'
+    "EB0_surprised_90.wav\tsurprised\tInteresuje mnie historia.\tinteresuje\t EB0\tfemale\t27\n"
+)
+NEMO_FILES = ["samples/IC0_happiness_1.wav", "samples/EB0_surprised_90.ogg"]
+
+
+def test_nemo(tmp_path) -> None:
+    tree(tmp_path, NEMO_FILES)
+    (tmp_path / "data.tsv").write_text(NEMO + NEMO_ROWS, encoding="utf-8")
+    corpus = corpora.load("nemo", tmp_path)
+    assert corpus.labels == ("anger", "fear", "happy", "neutral", "sad", "surprise")
+    assert [(c.label, c.speaker, c.part, c.text) for c in corpus.clips] == [
+        ("surprise", "nemo/EB0", "train", "Interesuje mnie historia."),
+        ("happy", "nemo/IC0", "validation", 'Kupiłem "nową", szafę.'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "rows", "message"),
+    [
+        (NEMO_FILES[:1], NEMO_ROWS, "EB0_surprised_90.wav: no such file; data.tsv lists it"),
+        ([*NEMO_FILES, "samples/KD0_anger_2.wav"], NEMO_ROWS, "KD0_anger_2.wav: not listed in"),
+        (NEMO_FILES, NEMO_ROWS + NEMO_ROWS, "line 4: IC0_happiness_1.wav is listed twice"),
+        ([*NEMO_FILES, "samples/KD0_disgust_2.wav"], NEMO_ROWS, "SPEAKER_EMOTION_SENTENCE"),
+        ([*NEMO_FILES, "samples/IC0_happiness_1.flac"], NEMO_ROWS, "more than one format"),
+        (
+            NEMO_FILES,
+            NEMO_ROWS.replace("\tfemale", "\tfe\tmale"),
+            "line 2: 8 fields for 7 columns; a field holds a tab",
+        ),
+    ],
+)
+def test_nemo_outside_the_layout(tmp_path, files: list[str], rows: str, message: str) -> None:
+    tree(tmp_path, files)
+    (tmp_path / "data.tsv").write_text(NEMO + rows, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        corpora.load("nemo", tmp_path)
+
+
+def test_nemo_without_its_table(tmp_path) -> None:
+    with pytest.raises(DataError, match=r"data.tsv: no such file"):
+        corpora.load("nemo", tree(tmp_path, NEMO_FILES))
+
+
+def test_the_real_nemo() -> None:
+    corpus = corpora.load("nemo", real("nemo"))
+    assert (len(corpus.clips), len({clip.speaker for clip in corpus.clips})) == (2_653, 9)
+    assert {clip.speaker for clip in corpus.clips if clip.part == "validation"} == {"nemo/IC0", "nemo/WR0"}
+    assert Counter(clip.label for clip in corpus.clips) == {
+        "anger": 443,
+        "fear": 439,
+        "happy": 448,
+        "neutral": 476,
+        "sad": 451,
+        "surprise": 396,
+    }
+    assert all(clip.text for clip in corpus.clips)
+
+
 # ESC-50, Speech Commands
 
 ESC = "filename,fold,target,category,esc10,src_file,take\n"
@@ -280,12 +343,38 @@ def test_an4(tmp_path) -> None:
         corpora.load("an4", tmp_path)
 
 
+def test_speechocean762(tmp_path) -> None:
+    names = ["WAVE/SPEAKER0003/000030012.WAV", "WAVE/SPEAKER0005/000050079.ogg"]
+    corpus = corpora.load("speechocean762", tree(tmp_path, names))
+    assert corpus.labels == ("none",)
+    assert [(c.label, c.speaker, c.part, c.text) for c in corpus.clips] == [
+        ("none", "speechocean762/0003", "", ""),
+        ("none", "speechocean762/0005", "", ""),
+    ]
+    tree(tmp_path, ["train/wav.scp", "test/wav.scp"])
+    (tmp_path / "train/wav.scp").write_text("000030012\tWAVE/SPEAKER0003/000030012.WAV\n")
+    with pytest.raises(DataError, match=r"000050079.ogg: in neither wav.scp"):
+        corpora.load("speechocean762", tmp_path)
+    (tmp_path / "test/wav.scp").write_text("000050079\tWAVE/SPEAKER0005/000050079.WAV\n")
+    (tmp_path / "test/text").write_text("000050079\tANNIE WANTS SOME\n")
+    listed = corpora.load("speechocean762", tmp_path).clips
+    assert [(c.part, c.text) for c in listed] == [("train", ""), ("test", "ANNIE WANTS SOME")]
+
+
+@pytest.mark.parametrize("name", ["WAVE/SPEAKER3/000030012.WAV", "WAVE/SPEAKER0003/000050079.WAV", "WAVE/a.wav"])
+def test_speechocean762_outside_the_layout(tmp_path, name: str) -> None:
+    with pytest.raises(DataError, match="official layout"):
+        corpora.load("speechocean762", tree(tmp_path, [name]))
+
+
 def test_the_real_speech_corpora() -> None:
     spoken = corpora.load("an4", real("an4"))
     assert (len(spoken.clips), len({c.speaker for c in spoken.clips})) == (948, 74)
     assert all(clip.text and "<" not in clip.text for clip in spoken.clips)
     read = corpora.load("librispeech", real("librispeech-clean"))
     assert (len(read.clips), len({c.speaker for c in read.clips})) == (251, 251)
+    learners = corpora.load("speechocean762", real("speechocean762"))
+    assert (len(learners.clips), len({c.speaker for c in learners.clips})) == (250, 250)
 
 
 # The user's own

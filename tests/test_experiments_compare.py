@@ -212,3 +212,29 @@ def test_unknown_names_say_what_there_is(plan: Path, tmp_path: Path) -> None:
     assert "there are one, two" in call(plan, tmp_path / "runs", "--only", "three").stderr
     with pytest.raises(TrainError, match="no run of that name"):
         compare.select([], ["x"], None)
+
+
+def test_what_a_run_learns_from_besides_its_corpora(tmp_path: Path) -> None:
+    more = {"ordinary": ["an4", "librispeech"], "taught": "teacher.npz", "left_out": ["nemo"]}
+    path = write_plan(tmp_path / "plan.json", {"name": "one", **more}, network="septr", data=["crema-d", "nemo"])
+    (run,) = compare.read_plan(path)[1]
+    line = compare.command(run, Path("data"), tmp_path / "runs/one")
+    parsed = train_command.make_context("train", line[4:]).params
+    assert parsed["ordinary"] == (f"an4={Path('data/an4')}", f"librispeech={Path('data/librispeech')}")
+    assert parsed["taught"] == tmp_path / "runs/teacher.npz"
+    assert parsed["left_out"] == ("nemo",)
+    for wrong, message in (
+        ({"ordinary": ["dreams"]}, "unknown corpus 'dreams'"),
+        ({"left_out": ["an4"]}, "leaves out"),
+    ):
+        path = write_plan(tmp_path / "bad.json", {"name": "one", **wrong}, network="septr", data=["nemo"])
+        with pytest.raises(TrainError, match=message):
+            compare.read_plan(path)
+
+
+def test_a_record_of_before_these_fields_is_of_the_same_run(tmp_path: Path, plan: Path) -> None:
+    run = compare.read_plan(plan)[1][0]
+    record = {k: v for k, v in compare._plain(run).items() if k not in ("taught", "ordinary", "left_out", "teacher")}
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / compare.RECORD).write_text(json.dumps({"run": record, "finished": True}))
+    assert compare.is_finished(run, tmp_path / "one")

@@ -10,7 +10,9 @@ from stream_ser.train.metrics import (
     ece,
     fit_temperature,
     fit_temperature_windows,
+    present_classes,
     reliability,
+    restrict,
     score,
     score_speakers,
     softmax,
@@ -196,3 +198,22 @@ def test_a_calibrated_model_shows_an_error_that_falls_with_the_number_of_clips()
 
 def test_nothing_claimed_shows_no_error() -> None:
     assert calibrated_ece(np.zeros((3, 4))) == (0.0, 0.0, 0.0)
+
+
+def test_among_some_classes_the_posterior_is_renormalised() -> None:
+    truth = np.array([0, 2, 2])
+    present = present_classes(truth, 3)
+    assert present.tolist() == [True, False, True]
+    probabilities = np.array([[0.3, 0.6, 0.1], [0.1, 0.5, 0.4], [0.0, 1.0, 0.0]])
+    among = restrict(probabilities, present)
+    np.testing.assert_allclose(among, [[0.75, 0.0, 0.25], [0.2, 0.0, 0.8], [0.0, 1.0, 0.0]])
+    assert score(probabilities, truth).uar == 0.0
+    assert score(among, truth).recall == (1.0, 0.0, 0.5)  # what was said of an absent class alone stays wrong
+
+
+def test_nothing_claimed_stays_nothing_among_some_classes() -> None:
+    silent = np.full((1, 3), 1.0 / 3.0)
+    among = restrict(silent, np.array([True, False, True]))
+    assert answers(among).tolist() == [-1]
+    own = restrict(np.array([[0.2, 0.3, 0.5]] * 2), np.array([[True, True, False], [False, True, True]]))
+    np.testing.assert_allclose(own, [[0.4, 0.6, 0.0], [0.0, 0.375, 0.625]])

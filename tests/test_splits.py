@@ -188,3 +188,22 @@ def test_what_a_corpus_cannot_give_is_refused() -> None:
     other = replace(few, clips=(*few.clips[:-1], replace(few.clips[-1], speaker="few/0")))
     with pytest.raises(DataError, match="few/0 is in two parts"):
         splits.fixed([other])
+
+
+def test_a_corpus_left_out_is_the_test_part() -> None:
+    first, second = corpus_of("first", [3, 4, 5]), corpus_of("second", [2, 2])
+    split = selection.make_split([first, second], "fixed", 0, left_out=["second"])
+    assert split.test == second.clips
+    assert {*split.train, *split.validation} == set(first.clips)
+    assert split.name.endswith("; tested on second, left out of training (2 speakers)")
+    with pytest.raises(DataError, match="--leave-out third: not among the corpora; there are first, second"):
+        selection.make_split([first, second], "fixed", 0, left_out=["third"])
+    with pytest.raises(DataError, match="no corpus is left"):
+        selection.make_split([first], "fixed", 0, left_out=["first"])
+
+
+def test_a_corpus_left_out_shares_no_speaker() -> None:
+    first = corpus_of("first", [3, 4])
+    second = replace(first, name="second")
+    with pytest.raises(DataError, match="in two parts"):
+        selection.make_split([first, second], "fixed", 0, left_out=["second"])

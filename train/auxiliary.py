@@ -58,22 +58,28 @@ def sentence_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 class WithSentences(nn.Module):
-    """A network and, on the same embedding, a head for the sentences.
+    """A network and, on the same embedding, a head for the sentences and one for a teacher's features.
 
     Args:
         network: the one that is kept; shared, not copied.
         count: number of sentences.
+        width: of the features.
     """
 
-    def __init__(self, network: Embedder, count: int) -> None:
+    def __init__(self, network: Embedder, count: int, width: int = 0) -> None:
         super().__init__()
         self.network = network
-        self.sentences = nn.Linear(network.head.in_features, count)
+        self.sentences = nn.Linear(network.head.in_features, count) if count else None
+        self.features = nn.Linear(network.head.in_features, width) if width else None
+
+    def own_heads(self) -> list[nn.Linear]:
+        """The heads that are dropped after training."""
+        return [head for head in (self.sentences, self.features) if head is not None]
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(batch, mel, time)`` to the logits of the classes and of the sentences ``(batch, classes + sentences)``.
+        """``(batch, mel, time)`` to the logits of classes and sentences, and features: ``(batch, all of them)``.
 
-        Of a network that gives several embeddings a window, ``(batch, moments, classes + sentences)``.
+        Of a network that gives several embeddings a window, ``(batch, moments, all of them)``.
         """
         embedding = self.network.embed(x)
-        return torch.cat((self.network.head(embedding), self.sentences(embedding)), dim=-1)
+        return torch.cat([head(embedding) for head in (self.network.head, *self.own_heads())], dim=-1)

@@ -26,6 +26,7 @@ from .metrics import (
     answers,
     calibrated_ece,
     cross_fitted_ece,
+    restrict,
     score,
     score_speakers,
     uar_interval,
@@ -116,6 +117,15 @@ class Evaluation:
             owners=(np.cumsum(chosen) - 1)[self.owners[windows]],
         )
 
+    def among(self, classes: NDArray[np.bool_]) -> Evaluation:
+        """The results given that each answer is one of some classes (:func:`stream_ser.train.metrics.restrict`).
+
+        Args:
+            classes: which may be answered, a row a clip, ``(clips, labels)``.
+        """
+        logits = np.where(classes[self.owners] | ~self.heard[self.owners, None], self.logits, np.log(_TINY))
+        return replace(self, probabilities=restrict(self.probabilities, classes), logits=logits)
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
@@ -171,6 +181,15 @@ def clips_of(
     if not groups:
         raise DataError(f"no clip is in the {name}; choose another --part or --split, or --part {ALL}")
     return groups, name
+
+
+def classes_of(groups: Mapping[str, Sequence[Clip]], labels: Sequence[str]) -> NDArray[np.bool_]:
+    """Which labels occur in each clip's corpus, ``(clips, labels)``, the corpora's clips one after the other."""
+    rows = []
+    for clips in groups.values():
+        found = {clip.label for clip in clips}
+        rows.append(np.tile([label in found for label in labels], (len(clips), 1)))
+    return np.concatenate(rows)
 
 
 def of_speakers(groups: Mapping[str, Sequence[Clip]], speakers: Sequence[str]) -> dict[str, tuple[Clip, ...]]:

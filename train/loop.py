@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -37,9 +38,10 @@ from .record import Epoch as Epoch
 from .record import Part, Predictions
 from .splits import Split
 from .targets import balance, training_targets
+from .taught import Taught, hold_out_speakers, ordinary_targets
 
 #: What only a resumed run needs of a checkpoint.
-TRAINING_STATE = ("model", "optimizer", "schedule", "scaler", "auxiliary")
+TRAINING_STATE = ("model", "optimizer", "schedule", "scaler", "auxiliary", "features_head")
 
 OnStep = Callable[[int, int, float], object]
 
@@ -56,6 +58,8 @@ class Trainer:
         world: the processes that train together; alone by default.
         start: checkpoint whose averaged weights and normalisation to start from.
         teachers: checkpoints or run folders to learn from.
+        taught: what a teacher said of the clips, from a file.
+        ordinary: corpora of plain speech, of which some speakers are trained on with a weak target.
 
     Raises:
         TrainError: settings, corpora, device and processes that do not go together.
@@ -72,6 +76,8 @@ class Trainer:
         world: World | None = None,
         start: dict[str, Any] | None = None,
         teachers: Sequence[Path] = (),
+        taught: Taught | None = None,
+        ordinary: Sequence[Corpus] = (),
     ) -> None:
         self.config = config
         self.split = split
@@ -87,12 +93,18 @@ class Trainer:
             raise TrainError(f"the network has {config.model.num_classes} outputs for {len(self.labels)} labels")
         self.world.check_batch(config.train.batch_size, config.train.accumulate)
         check_precision(config.train.precision, device)
+        if teachers and ordinary:
+            raise TrainError("networks that teach call plain speech an emotion; give their posteriors with --taught")
         self.teachers = Teachers(teachers, self.labels, config, device) if teachers else None
+        self.taught = taught
+        self.ordinary_corpora = ordinary
+        self.ordinary = hold_out_speakers([clip for corpus in ordinary for clip in corpus.clips])[0]
         self.taken_over: TakenOver | None = None
         self.history: list[Epoch] = []
         self.validated: Predictions | None = None
         self.tested: Predictions | None = None
         self.auxiliary: nn.Linear | None = None
+        self.features_head: nn.Linear | None = None
         self.sentences: tuple[str, ...] = ()
         self._elapsed_s = 0.0
         self._commit = current_commit()
@@ -106,20 +118,20 @@ class Trainer:
         config = self.config
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
-        waves = read_waves(self.split.train, config.features, advance)
+        waves = read_waves((*self.split.train, *self.ordinary), config.features, advance)
         self.validation = record.make_part(self.split.validation, self.labels, config, advance)
         self.test = record.make_part(self.split.test, self.labels, config, advance) if self.split.test else None
         if self.start is None:
-            self.mean, self.std = band_statistics(waves, config.features)
+            self.mean, self.std = band_statistics(waves[: len(self.split.train)], config.features)
         else:
             self.mean, self.std = (np.asarray(self.start[name], np.float32) for name in ("mean", "std"))
         weights, drawn = balance(self.split.train, self.labels, config.train)
         class_weights = None if weights is None else torch.from_numpy(weights).to(self.device)
-        self.loss = Objective(config.train, len(self.labels), class_weights)
-        targets = training_targets(self.split.train, self.labels, config.train.votes)
         self.sentences = sentences_of(self.split.train) if config.train.sentences else ()
-        if self.sentences:
-            targets = np.hstack((targets, sentence_targets(self.split.train, self.sentences)))
+        targets, width = self._targets()
+        self.loss = Objective(config.train, len(self.labels), class_weights, width)
+        if drawn is not None and self.ordinary:
+            drawn = np.concatenate((drawn, np.full(len(self.ordinary), drawn.mean())))
         self.data = TrainingWindows(
             waves,
             targets,
@@ -144,16 +156,35 @@ class Trainer:
         self.optimizer = make_optimizer(self.model.network, config.train)
         asked: Embedder = EarlyToo(network, config.features) if config.train.early else network
         learner: nn.Module = asked
-        if self.sentences:
-            learner = WithSentences(asked, len(self.sentences)).to(self.device)
-            head = list(learner.sentences.parameters())
-            self.optimizer.add_param_group({"params": head, "weight_decay": 0.0, "lr_scale": 1.0})
+        if self.sentences or width:
+            learner = WithSentences(asked, len(self.sentences), width).to(self.device)
+            for head in learner.own_heads():
+                self.optimizer.add_param_group(
+                    {"params": list(head.parameters()), "weight_decay": 0.0, "lr_scale": 1.0}
+                )
             self.auxiliary = learner.sentences
+            self.features_head = learner.features
         self.world.copy_parameters(learner)
         self.learner = learner
         self.schedule = Schedule(self.optimizer, config.train, self.data.batches)
         self.scaler = make_scaler(config.train.precision, self.device)
         self.average = AveragedModel(self.model, multi_avg_fn=ema_with_warmup(config.train.ema_decay), use_buffers=True)
+
+    def _targets(self) -> tuple[NDArray[np.float32], int]:
+        """A row a training clip and behind them plain speech: classes, sentences, features; and the features' width."""
+        config, clips = self.config.train, (*self.split.train, *self.ordinary)
+        targets = training_targets(self.split.train, self.labels, config.votes)
+        if self.taught is not None:
+            self.taught.soften(targets, self.split.train, self.labels, config.taught)
+        if self.ordinary:
+            targets = np.vstack((targets, ordinary_targets(len(self.ordinary), self.labels, config.ordinary)))
+        parts = [targets]
+        if self.sentences:
+            parts.append(sentence_targets(clips, self.sentences))
+        if self.taught is None or not config.features:
+            return np.hstack(parts), 0
+        features = self.taught.features_of(clips)
+        return np.hstack((*parts, features)), features.shape[1]
 
     @property
     def finished(self) -> bool:
@@ -280,7 +311,7 @@ class Trainer:
 
     def speakers(self) -> set[str]:
         """All whose voices the weights go back to, through the start and the teachers too."""
-        heard = {clip.speaker for clip in self.split.train}
+        heard = {clip.speaker for clip in (*self.split.train, *self.ordinary)}
         heard.update(self.teachers.speakers if self.teachers else ())
         heard.update(self.start["describe"]["train_speakers"] if self.start else ())
         return heard
@@ -290,7 +321,7 @@ class Trainer:
         return {
             **(self.start["licences"] if self.start else {}),
             **(self.teachers.licences if self.teachers else {}),
-            **{corpus.name: corpus.licence for corpus in self.corpora},
+            **{corpus.name: corpus.licence for corpus in (*self.corpora, *self.ordinary_corpora)},
         }
 
     def heard_before(self) -> int:
@@ -301,6 +332,7 @@ class Trainer:
 
     def describe(self) -> dict[str, Any]:
         """What the run is, for its metrics and the exported card."""
+        chosen = set(self.ordinary)
         return {
             "corpora": {corpus.name: len(corpus.clips) for corpus in self.corpora},
             "dropped": {corpus.name: [stem for stem, _ in corpus.dropped] for corpus in self.corpora},
@@ -311,6 +343,8 @@ class Trainer:
             "train_speakers": sorted(self.speakers()),
             "start": self.taken_over.describe() if self.taken_over else "",
             "teachers": self.teachers.names if self.teachers else [],
+            "taught": self.taught.name if self.taught else "",
+            "ordinary": {corpus.name: sum(c in chosen for c in corpus.clips) for corpus in self.ordinary_corpora},
             "sentences": len(self.sentences),
             "seed": self.config.train.seed,
             "epochs": len(self.history),
@@ -347,6 +381,8 @@ class Trainer:
             self.validated.save(self.out / record.PREDICTIONS, self.labels)
         if self.tested is not None:
             content["test"] = self.tested.scores.as_dict()
+            if set(self.tested.part.truth.tolist()) != set(range(len(self.labels))):
+                content["test_present_classes"] = self.tested.present_scores.as_dict()
             self.tested.save(self.out / record.TEST_PREDICTIONS, self.labels)
         record.write_json(self.out / record.METRICS, content)
 
@@ -365,6 +401,7 @@ class Trainer:
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "auxiliary": self.auxiliary.state_dict() if self.auxiliary is not None else {},
+            "features_head": self.features_head.state_dict() if self.features_head is not None else {},
             "history": [epoch.as_dict() for epoch in self.history],
             "describe": self.describe(),
             "licences": self.licences(),
@@ -391,6 +428,8 @@ class Trainer:
         self.schedule.load_state_dict(state.get("schedule", {}))
         if self.auxiliary is not None:
             self.auxiliary.load_state_dict(state["auxiliary"])
+        if self.features_head is not None:
+            self.features_head.load_state_dict(state["features_head"])
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self.history = [Epoch.from_dict(epoch) for epoch in state["history"]]

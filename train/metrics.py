@@ -25,6 +25,28 @@ def answers(probabilities: Floats) -> Ints:
     return np.where(np.ptp(probabilities, axis=1) > 0.0, probabilities.argmax(axis=1), -1)
 
 
+def present_classes(truth: Ints, classes: int) -> NDArray[np.bool_]:
+    """Which classes occur in ``truth``, ``(classes,)``."""
+    return np.bincount(truth, minlength=classes) > 0
+
+
+def restrict(probabilities: Floats, classes: NDArray[np.bool_]) -> Floats:
+    """The posterior given that the answer is one of some classes: 0 for the others, divided by the sum of the rest.
+
+    A corpus without a class (nEMO has no disgust) is scored so: the model knows which classes there are. A row that
+    claims nothing (:func:`answers`) stays as it is; so does one whose probability all lies on the other classes, which
+    is then wrong.
+
+    Args:
+        probabilities: ``(clips, classes)``.
+        classes: which may be answered, ``(classes,)``, or one row a clip.
+    """
+    kept = np.where(classes, probabilities, 0.0)
+    sums = kept.sum(axis=1, keepdims=True)
+    changed = (answers(probabilities) >= 0) & (sums[:, 0] > 0.0) & ~np.all(classes, axis=-1)
+    return np.where(changed[:, None], kept / np.where(sums > 0.0, sums, 1.0), probabilities)
+
+
 def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
     """Softmax over the last axis of ``logits / temperature``, in float64."""
     scaled = np.asarray(logits, dtype=np.float64) / temperature

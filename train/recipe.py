@@ -50,6 +50,9 @@ class TrainConfig:
             several training speakers say is spoken; it needs no network of its own, and texts are used where known.
         early: share of the loss at a random earlier moment of each window, from which a network that answers at any
             moment learns to answer soon; only for such a network.
+        taught: share of a teacher's posterior (``--taught``) in the target of a clip that it has heard.
+        features: weight of an auxiliary loss, by which the embedding must also give the teacher's features.
+        ordinary: probability of neutral in the weak target of plain speech (``--ordinary``).
         balance: between the classes: ``weights`` in the loss, ``sampling`` of the clips, or none.
         distill: share of the teachers in the loss, where there are teachers.
         distill_temperature: softens the teachers' and the network's probabilities for that.
@@ -76,6 +79,9 @@ class TrainConfig:
     votes: float = 0.0
     sentences: float = 0.3
     early: float = 0.0
+    taught: float = 0.3
+    features: float = 0.3
+    ordinary: float = 0.6
     balance: Balance = "none"
     distill: float = 0.5
     distill_temperature: float = 2.0
@@ -101,7 +107,7 @@ class TrainConfig:
         for name in ("label_smoothing", "ema_decay"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise TrainError(f"{name} must be in [0, 1)")
-        for name in ("votes", "distill", "body_lr", "early"):
+        for name in ("votes", "distill", "body_lr", "early", "taught", "ordinary"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise TrainError(f"{name} must be in [0, 1]")
         if not (0.0 < self.plateau_factor < 1.0 and 0.0 < self.distill_temperature < math.inf):
@@ -109,6 +115,7 @@ class TrainConfig:
         for name in (
             "grad_clip",
             "sentences",
+            "features",
             "warmup_epochs",
             "weight_decay",
             "plateau_patience",

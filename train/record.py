@@ -21,7 +21,17 @@ from stream_ser.errors import TrainError
 from .checkpoint import WINDOWS, write_atomically
 from .corpora import Clip
 from .dataset import evaluation_windows, read_waves
-from .metrics import Floats, Ints, Scores, clip_means, fit_temperature_windows, score, softmax
+from .metrics import (
+    Floats,
+    Ints,
+    Scores,
+    clip_means,
+    fit_temperature_windows,
+    present_classes,
+    restrict,
+    score,
+    softmax,
+)
 from .recipe import RunConfig
 from .targets import class_indices
 
@@ -129,6 +139,12 @@ class Predictions:
         return score(self.probabilities, self.part.truth)
 
     @cached_property
+    def present_scores(self) -> Scores:
+        """Of the probabilities given that the answer is one of the classes that occur (:func:`restrict`)."""
+        truth = self.part.truth
+        return score(restrict(self.probabilities, present_classes(truth, self.logits.shape[1])), truth)
+
+    @cached_property
     def temperature(self) -> float:
         """Calibration fitted to these very clips, as the runtime forms their probabilities."""
         return fit_temperature_windows(self.logits, self.part.owners, self.part.truth)
@@ -197,6 +213,10 @@ def check_same_run(
         raise TrainError(f"{path}: made with other settings; choose another --out or repeat the settings")
     if then["split"] != about["split"] or state["labels"] != list(labels):
         raise TrainError(f"{path}: made on another split or with other labels; choose another --out")
+    if then.get("taught", "") != about["taught"] or then.get("ordinary", {}) != about["ordinary"]:
+        raise TrainError(
+            f"{path}: made with another teacher's file or other plain speech; repeat --taught and --ordinary"
+        )
     # A checkpoint from before there were teachers and starts had none.
     if then.get("teachers", []) != about["teachers"]:
         raise TrainError(f"{path}: made with other teachers; repeat --teacher or choose another --out")

@@ -86,6 +86,18 @@ def load_corpora(
     return tuple(relabel(corpus, wanted, wishes) for corpus in corpora)
 
 
+def load_plain(data: Sequence[str]) -> list[Corpus]:
+    """Load corpora of plain speech, whose labels, if there are any, are not looked at.
+
+    Args:
+        data: ``CORPUS=PATH`` each.
+
+    Raises:
+        DataError: an option that cannot be read, or a corpus that cannot be loaded.
+    """
+    return name_apart([load(name, path) for name, path in parse_data_option(data)])
+
+
 def relabel(corpus: Corpus, labels: Sequence[str], mapping: Mapping[str, str] | None = None) -> Corpus:
     """Give a corpus other labels.
 
@@ -115,7 +127,12 @@ def relabel(corpus: Corpus, labels: Sequence[str], mapping: Mapping[str, str] | 
 
 
 def make_split(
-    corpora: Sequence[Corpus], kind: SplitKind, seed: int, fold: int | None = None, folds: int | None = None
+    corpora: Sequence[Corpus],
+    kind: SplitKind,
+    seed: int,
+    fold: int | None = None,
+    folds: int | None = None,
+    left_out: Sequence[str] = (),
 ) -> splits.Split:
     """Split corpora as the options say.
 
@@ -126,10 +143,20 @@ def make_split(
         seed: of whatever is drawn.
         fold: number of the fold, from 1, for ``folds`` and ``nested``.
         folds: how many there are; by default the official number, or five.
+        left_out: names of corpora that become the test part, all their speakers; the others are split.
 
     Raises:
-        DataError: a split that these corpora do not have, or a fold where there is none.
+        DataError: a split that these corpora do not have, a fold where there is none, or a name of no corpus.
     """
+    if left_out:
+        names = [corpus.name for corpus in corpora]
+        if unknown := sorted(set(left_out) - set(names)):
+            raise DataError(f"--leave-out {unknown[0]}: not among the corpora; there are {', '.join(names)}")
+        kept = [corpus for corpus in corpora if corpus.name not in left_out]
+        if not kept:
+            raise DataError("--leave-out: no corpus is left to train on; name another with --data")
+        split = make_split(kept, kind, seed, fold, folds)
+        return splits.leave_out(split, [corpus for corpus in corpora if corpus.name in left_out])
     if kind in FOLDED:
         if fold is None:
             total = splits.fold_count(corpora, folds)

@@ -202,6 +202,27 @@ def random_clips(corpora: Sequence[Corpus], seed: int, shares: str = "70/15/15")
     return Split(train, validation, f"random clips {shares}, seed {seed}, {OVERLAP}", test, overlap=True)
 
 
+def leave_out(split: Split, corpora: Sequence[Corpus]) -> Split:
+    """Give a split of other corpora a test part: every clip of ``corpora``, which then took no part in training.
+
+    An official test part of the other corpora is left aside.
+
+    Raises:
+        DataError: a speaker of theirs is in the split's training or validation part.
+    """
+    test = tuple(_clips(corpora))
+    check_disjoint(split.train, split.validation, test)
+    names = " + ".join(corpus.name for corpus in corpora)
+    speakers = len({clip.speaker for clip in test})
+    return Split(
+        split.train,
+        split.validation,
+        f"{split.name}; tested on {names}, left out of training ({speakers} speakers)",
+        test,
+        split.overlap,
+    )
+
+
 def _clips(corpora: Sequence[Corpus]) -> list[Clip]:
     return [clip for corpus in corpora for clip in corpus.clips]
 

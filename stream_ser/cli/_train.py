@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stream_ser.train.record import Epoch
     from stream_ser.train.series import Member
     from stream_ser.train.splits import Split
+    from stream_ser.train.taught import Taught
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Job:
         device: of this process.
         start: checkpoint to start from.
         teachers: checkpoints or run folders to learn from.
+        taught: a teacher's file, or None.
+        ordinary: corpora of plain speech.
         resume: go on from what is there.
         tensorboard: write events.
     """
@@ -47,6 +50,8 @@ class Job:
     teachers: tuple[Path, ...]
     resume: bool
     tensorboard: bool
+    taught: Taught | None = None
+    ordinary: tuple[Corpus, ...] = ()
 
     def say(self, text: str) -> None:
         """A line for people."""
@@ -55,7 +60,7 @@ class Job:
 
     def introduce(self) -> None:
         """Say what there is to train on."""
-        for corpus in self.corpora:
+        for corpus in (*self.corpora, *self.ordinary):
             self.say(corpus.describe())
             for stem, reason in corpus.dropped:
                 self.say(f"  dropped {stem}: {reason}")
@@ -86,9 +91,13 @@ class Job:
             world=self.world,
             start=self.start,
             teachers=self.teachers,
+            taught=self.taught,
+            ordinary=self.ordinary,
         )
         test = f", {len(split.test)} test" if split.test else ""
         self.say(f"split: {split.name}; {len(split.train)} training, {len(split.validation)} validation{test} clips")
+        if trainer.ordinary:
+            self.say(f"plain speech: {len(trainer.ordinary)} training clips; the other speakers are held out")
         if heard := trainer.heard_before():
             self.say(
                 f"warning: {heard} of the speakers held out here were heard in training by the model to start from or "
@@ -113,7 +122,9 @@ class Job:
         with contextlib.ExitStack() as stack:
             bars = stack.enter_context(Bars(console, console.is_terminal and self.world.first))
             split = trainer.split
-            bars.prepare(len(split.train) + len(split.validation) + len(split.test), trainer.prepare)
+            bars.prepare(
+                len(split.train) + len(trainer.ordinary) + len(split.validation) + len(split.test), trainer.prepare
+            )
             if trainer.taken_over is not None:
                 self.say(trainer.taken_over.describe())
             if self.resume and trainer.resume():
@@ -155,6 +166,8 @@ def train_one(job: Job, out: Path, split: Split) -> None:
         return
     last = trainer.history[-1].scores
     parts = [("validation", last)] + ([("test", trainer.tested.scores)] if trainer.tested else [])
+    if trainer.tested and len(set(trainer.tested.part.truth.tolist())) < len(trainer.labels):
+        parts.append(("test, of the classes that it has,", trainer.tested.present_scores))
     said = "; ".join(f"{name} UAR {s.uar:.4f} WA {s.wa:.4f} F1 {s.f1:.4f}" for name, s in parts)
     epochs = len(trainer.history)
     click.echo(f"{out}: {trainer.parameters():,} parameters, {epochs} epochs, {said} ({split.name}, seed {seed})")

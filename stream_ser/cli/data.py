@@ -39,7 +39,8 @@ def check(ctx: click.Context, corpora: tuple[str, ...], as_json: bool) -> None:
     """Decode every clip, count what is there and list what is wrong.
 
     Corpora are read in their official layouts, from .wav, .flac, .ogg or .mp3: crema-d, ravdess, tess, savee, emo-db,
-    esc-50, speech-commands, librispeech, an4; folder=PATH is a folder of label sub-folders, csv=FILE a manifest.
+    nemo, esc-50, speech-commands, librispeech, an4, speechocean762; folder=PATH is a folder of label sub-folders,
+    csv=FILE a manifest.
 
     Defects: a clip that cannot be decoded or not to its end, holds NaN, is silent or shorter than a frame, or has the
     same audio as another one. Clips of which many samples are at full scale, or with another sample rate than the rest,

@@ -37,6 +37,13 @@ _CAPTION = (
 @click.argument("models", nargs=-1, required=True, metavar="NAME|FILE...")
 @click.option("--data", "data", multiple=True, metavar="CORPUS=PATH", help="Corpus, such as crema-d=PATH; repeatable.")
 @click.option(
+    "--ordinary",
+    multiple=True,
+    metavar="CORPUS=PATH",
+    help="Plain speech without labels, such as librispeech=PATH: how often an emotion is claimed of speakers whom the "
+    "model was not trained on. Repeatable; instead of --data.",
+)
+@click.option(
     "--part",
     type=click.Choice(["validation", "train", "test", "all"]),
     default="validation",
@@ -51,6 +58,13 @@ _CAPTION = (
     "--map", "mapping", multiple=True, metavar="LABEL=LABEL", help="What a corpus' label is, such as calm=neutral."
 )
 @click.option(
+    "--classes",
+    type=click.Choice(["all", "present"]),
+    default="all",
+    show_default=True,
+    help="What may be answered: all of the model's classes, or those that occur in a corpus' clips.",
+)
+@click.option(
     "--speaker", "chosen", multiple=True, metavar="SPEAKER", help="Only this one, such as crema-d/1009; repeatable."
 )
 @stream_options
@@ -61,12 +75,14 @@ _CAPTION = (
 def evaluate(
     models: tuple[str, ...],
     data: tuple[str, ...],
+    ordinary: tuple[str, ...],
     part: str,
     split: SplitKind,
     fold: int | Literal["all"] | None,
     folds: int | None,
     seed: int,
     mapping: tuple[str, ...],
+    classes: Literal["all", "present"],
     chosen: tuple[str, ...],
     stream: bool,
     snr: float | None,
@@ -87,6 +103,13 @@ def evaluate(
     The corpora's labels become the model's; calm, surprise and boredom are left out where the model does not know them,
     unless --map says otherwise.
 
+    With --classes present, a model is told which classes a corpus has: of the probabilities of a whole clip those of
+    other classes are set to zero, the rest is divided by its sum, and the largest is the answer. For a corpus without
+    some of the classes, such as nemo, which has no disgust.
+
+    With --ordinary, nothing is right or wrong: what is measured is how often a label other than neutral is claimed of
+    plain speech, of whole clips, at each hop and on the timeline.
+
     With --stream, the clips of each speaker become one long stream, in drawn order, with pauses and noise, and what is
     measured is how soon a model is right, how steady, and what it claims in pauses: UAR so long after the onset of
     speech, time until it is right and stays so, label changes, emotion diarization error rate.
@@ -94,6 +117,7 @@ def evaluate(
     \b
     Example:
       stream-ser evaluate septr mine.onnx --data crema-d=/data/crema-d
+      stream-ser evaluate septr --ordinary librispeech=/data/LibriSpeech --ordinary an4=/data/an4
       stream-ser evaluate septr --stream --snr 20 --data crema-d=/data/crema-d
     """  # noqa: D301 - click wants the character itself
     import json
@@ -108,7 +132,7 @@ def evaluate(
     from stream_ser.errors import DataError
     from stream_ser.sinks.table import console_for
     from stream_ser.train import compare, selection
-    from stream_ser.train.evaluate import clips_of, of_speakers
+    from stream_ser.train.evaluate import classes_of, clips_of, of_speakers
     from stream_ser.train.evaluate import evaluate as run
 
     if fold == "all":
@@ -116,13 +140,24 @@ def evaluate(
     if record:
         from stream_ser.export.to_onnx import rewrite_card
     streaming = _streams.stream_config(stream, snr, noise, pause, seed)
+    if streaming is not None and classes == "present":
+        raise DataError("--classes present is for whole clips; leave it or --stream away")
     detection = vad_config(vad)
     engines = [load(model, provider) for model in models]
+    if ordinary:
+        if data or streaming is not None:
+            raise DataError("--ordinary is measured by itself; leave --data and --stream away")
+        from stream_ser.cli import _ordinary
+
+        _ordinary.run(engines, ordinary, detection, as_json, record)
+        return
     compare.check_labels(engines)
     corpora = selection.load_corpora(data, engines[0].card.labels, mapping)
     groups, name = clips_of(corpora, part, split, seed, fold, folds)
     if chosen:
         groups, name = of_speakers(groups, chosen), f"some of the {name}"
+    if classes == "present":
+        name += ", among the classes that a corpus has"
     clips = [clip for group in groups.values() for clip in group]
     if streaming is not None:
         _streams.run(engines, groups, streaming, name, detection, part, as_json, record)
@@ -134,9 +169,11 @@ def evaluate(
             task = progress.add_task(escape(f"{shown(engine)}: {len(clips)} clips"), total=len(clips))
             # The task as a default: the loop goes on with another one.
             result = run(engine, clips, lambda task=task: progress.advance(task), vad=detection)
-            measured.append(
-                Measured(engine, result, {k: len(v) for k, v in groups.items()}, name, detection is not None)
-            )
+            if classes == "present":
+                result = result.among(classes_of(groups, engine.card.labels))
+            sizes = {k: len(v) for k, v in groups.items()}
+            suffix = ", present classes" if classes == "present" else ""
+            measured.append(Measured(engine, result, sizes, name, detection is not None, suffix))
     pairs = compare.pairwise([each.result.right for each in measured])
     if as_json:
         click.echo(json.dumps(_content(measured, pairs), indent=1))
@@ -162,15 +199,19 @@ class Measured:
         sizes: clips of each corpus, in their order.
         name: which clips they are.
         vad: whether voice activity detection was on.
+        suffix: behind the name of the part, where results go into a card.
     """
 
-    def __init__(self, engine: Engine, result: Evaluation, sizes: dict[str, int], name: str, vad: bool) -> None:
+    def __init__(
+        self, engine: Engine, result: Evaluation, sizes: dict[str, int], name: str, vad: bool, suffix: str = ""
+    ) -> None:
         import numpy as np
 
         self.engine = engine
         self.result = result
         self.name = name
         self.vad = vad
+        self.suffix = suffix
         self.corpora = " + ".join(sizes)
         owner = np.repeat(np.arange(len(sizes)), list(sizes.values()))
         #: The results on each corpus, where there are several.
@@ -199,7 +240,7 @@ class Measured:
         results = dict(self.engine.card.results)
         for corpora, result in ((self.corpora, self.result), *self.parts.items()):
             kept = {k: v for k, v in result.as_dict().items() if k not in ("confusion", "speakers")}
-            results[f"{corpora} {part}"] = {"protocol": self.protocol(corpora, result), **kept}
+            results[f"{corpora} {part}{self.suffix}"] = {"protocol": self.protocol(corpora, result), **kept}
         return replace(self.engine.card, results=results)
 
 

@@ -57,6 +57,19 @@ class TrainCommand(click.Command):
     metavar="MODEL",
     help="Learn from this model too (distillation); several are averaged. See train.distill.",
 )
+@click.option(
+    "--taught",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Learn from a teacher's file: posteriors and features of every clip. See train.taught, train.features.",
+)
+@click.option(
+    "--ordinary",
+    multiple=True,
+    metavar="CORPUS=PATH",
+    help="Plain speech without labels, such as librispeech=PATH: four fifths of its speakers are trained on as mostly "
+    "neutral. Repeatable. See train.ordinary.",
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training part, at most.")
 @click.option("--batch-size", type=click.IntRange(min=2), help="Windows a step, over all processes.")
 @click.option("--lr", type=float, help="Peak learning rate.")
@@ -74,6 +87,13 @@ class TrainCommand(click.Command):
 @click.option(
     "--split-seed", type=click.IntRange(min=0), help="Of a drawn split, where it is not to be that of --seed."
 )
+@click.option(
+    "--leave-out",
+    "left_out",
+    multiple=True,
+    metavar="CORPUS",
+    help="Do not train on this one of the corpora; all of it is the test part. Repeatable.",
+)
 @click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint; of a series, with what is left.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard events into the run folder, too.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -87,6 +107,8 @@ def train(
     preset: str,
     init: Path | None,
     teachers: tuple[Path, ...],
+    taught: Path | None,
+    ordinary: tuple[str, ...],
     epochs: int | None,
     batch_size: int | None,
     lr: float | None,
@@ -98,6 +120,7 @@ def train(
     fold: int | Literal["all"] | None,
     folds: int | None,
     split_seed: int | None,
+    left_out: tuple[str, ...],
     resume: bool,
     tensorboard: bool,
     device: str,
@@ -108,6 +131,7 @@ def train(
     Examples:
       stream-ser train septr --data crema-d=/data/crema-d --out runs/first
       stream-ser train septr --data esc-50=/data/esc-50 --split folds --fold all --out runs/esc-50
+      stream-ser train septr --data crema-d=/data/crema-d --data nemo=/data/nemo --leave-out nemo --out runs/new
       stream-ser train septr --data folder=voices --split random --init runs/first --out runs/mine
       torchrun --nproc-per-node 2 -m stream_ser train septr --data crema-d=/data/crema-d --out runs/two
 
@@ -121,6 +145,7 @@ def train(
     from stream_ser.cli._train import Job, train_one, train_series
     from stream_ser.errors import TrainError
     from stream_ser.train import distributed, finetune, presets, selection, series, splits
+    from stream_ser.train.taught import Taught
 
     start = finetune.read_run(init) if init else None
     named = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "precision": precision}
@@ -134,16 +159,19 @@ def train(
     seed_list = series.parse_seeds(seeds) if seeds else (config.train.seed,)
     corpora = selection.load_corpora(data, labels, mapping, votes)
     config = replace(config, model=replace(config.model, num_classes=len(corpora[0].labels)))
+    plain = tuple(selection.load_plain(ordinary)) if ordinary else ()
+    file = Taught.read(taught) if taught else None
     drawn = config.train.seed if split_seed is None else split_seed
     held_out: list[int | None] = [1 if fold == "all" else fold]
     if fold == "all" and split in selection.FOLDED:
-        held_out = [*range(1, splits.fold_count(corpora, folds) + 1)]
+        kept = [corpus for corpus in corpora if corpus.name not in left_out]
+        held_out = [*range(1, splits.fold_count(kept, folds) + 1)]
     runs = series.members(held_out, seed_list)
-    parts = [selection.make_split(corpora, split, drawn, run.fold, folds) for run in runs]
+    parts = [selection.make_split(corpora, split, drawn, run.fold, folds, left_out) for run in runs]
     cuda = device != "cpu" and torch.cuda.is_available()
     with distributed.join_world(cuda) as world:
         where = torch.device("cuda", world.local_rank) if cuda else torch.device("cpu")
-        job = Job(config, corpora, world, where, start, teachers, resume, tensorboard)
+        job = Job(config, corpora, world, where, start, teachers, resume, tensorboard, file, plain)
         if len(runs) == 1:
             train_one(job, out, parts[0])
         else:

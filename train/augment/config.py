@@ -14,12 +14,14 @@ _PROBABILITIES = (
     "noise_recorded",
     "reverb_p",
     "telephone_p",
+    "channel_p",
     "pitch_p",
     "stretch_p",
 )
 _NOT_NEGATIVE = (
     "trail_s",
     "gain_db",
+    "channel_db",
     "time_masks",
     "time_mask_frames",
     "mel_masks",
@@ -54,6 +56,8 @@ class AugmentConfig:
         reverb_rt60_s: range of a synthetic room's reverberation time.
         reverb_folder: folder with impulse responses, drawn instead of synthetic rooms; empty for synthetic ones.
         telephone_p: probability of the telephone band, 300 to 3400 Hz.
+        channel_p: probability of another microphone: a smooth change of the spectrum.
+        channel_db: its standard deviation at each octave.
         time_masks: SpecAugment masks over time, each of at most ``time_mask_frames``.
         time_mask_frames: longest time mask.
         mel_masks: SpecAugment masks over mel bands, each of at most ``mel_mask_bands``.
@@ -79,6 +83,8 @@ class AugmentConfig:
     reverb_rt60_s: tuple[float, float] = (0.1, 0.5)
     reverb_folder: str = ""
     telephone_p: float = 0.0
+    channel_p: float = 0.0
+    channel_db: float = 5.0
     time_masks: int = 2
     time_mask_frames: int = 30
     mel_masks: int = 2

@@ -24,6 +24,34 @@ def _telephone_response(size: int, sample_rate: int) -> Wave:
     return response
 
 
+#: Where the gain of another microphone is drawn, Hz: an octave apart.
+CHANNEL_HZ = (62.5, 125.0, 250.0, 500.0, 1_000.0, 2_000.0, 4_000.0, 8_000.0)
+
+
+def channel(wave: Wave, sample_rate: int, deviation_db: float, rng: np.random.Generator) -> Wave:
+    """Colour a recording as another microphone and room would, without delay.
+
+    The gain at each octave is drawn from a normal distribution, is linear in decibels over the logarithm of the
+    frequency between two, and leaves the power of the recording as it was.
+
+    Args:
+        wave: ``(time,)``.
+        sample_rate: Hz.
+        deviation_db: standard deviation of the gains.
+        rng: source of all randomness.
+
+    Returns:
+        ``(time,)`` float32.
+    """
+    fast = 1 << (wave.size - 1).bit_length()
+    hz = np.maximum(np.fft.rfftfreq(fast, 1.0 / sample_rate), 1.0)
+    gain_db = np.interp(np.log2(hz), np.log2(CHANNEL_HZ), rng.normal(0.0, deviation_db, len(CHANNEL_HZ)))
+    coloured = np.fft.irfft(np.fft.rfft(wave, fast) * 10.0 ** (gain_db / 20.0), fast)[: wave.size]
+    power = float(np.square(coloured).sum())
+    level = np.sqrt(float(np.square(wave, dtype=np.float64).sum()) / power) if power > 0.0 else 1.0
+    return (coloured * level).astype(np.float32)
+
+
 def telephone(wave: Wave, sample_rate: int) -> Wave:
     """Pass the telephone band alone, without delay.
 

@@ -7,7 +7,7 @@ import numpy as np
 from stream_ser.train.waves import Wave
 
 from .config import AugmentConfig
-from .filters import telephone
+from .filters import channel, telephone
 from .noise import add_noise
 from .rooms import add_reverb, convolved
 from .sounds import Sounds
@@ -43,7 +43,7 @@ def augment_wave(
     rng: np.random.Generator,
     sounds: Sounds = NO_SOUNDS,
 ) -> Wave:
-    """One training window from a clip: place, room, noise, telephone, gain.
+    """One training window from a clip: place, room, noise, microphone, telephone, gain.
 
     Args:
         wave: ``(time,)`` float32.
@@ -67,6 +67,8 @@ def augment_wave(
         snr_db = float(rng.uniform(*config.noise_snr_db))
         window = add_noise(window, snr_db, rng, sounds.noises if recorded else None)
     # What is off draws nothing, so that an older recipe keeps its draws.
+    if config.channel_p > 0.0 and rng.random() < config.channel_p:
+        window = channel(window, sample_rate, config.channel_db, rng)
     if config.telephone_p > 0.0 and rng.random() < config.telephone_p:
         window = telephone(window, sample_rate)
     window *= np.float32(10.0 ** (rng.uniform(-config.gain_db, config.gain_db) / 20.0))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stream_ser.errors import DataError
 
-from .acted import emo_db, ravdess, savee, tess
+from .acted import emo_db, nemo, ravdess, savee, tess
 from .base import AUDIO_SUFFIXES, EMOTIONS, PARTS, Clip, Corpus, audio_files
 from .crema_d import (
     CREMA_D_DEFECTS,
@@ -23,7 +23,7 @@ from .crema_d import (
 )
 from .own import UNKNOWN_SPEAKER, folder, manifest
 from .sounds import esc_50, speech_commands
-from .speech import NO_LABEL, an4, librispeech
+from .speech import NO_LABEL, an4, librispeech, speechocean762
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -49,10 +49,12 @@ __all__ = [
     "librispeech",
     "load",
     "manifest",
+    "nemo",
     "parse_data_option",
     "ravdess",
     "savee",
     "speech_commands",
+    "speechocean762",
     "tess",
 ]
 
@@ -62,10 +64,12 @@ CORPORA: dict[str, Callable[[Path], Corpus]] = {
     "tess": tess,
     "savee": savee,
     "emo-db": emo_db,
+    "nemo": nemo,
     "esc-50": esc_50,
     "speech-commands": speech_commands,
     "librispeech": librispeech,
     "an4": an4,
+    "speechocean762": speechocean762,
     "folder": folder,
     "csv": manifest,
 }

@@ -1,4 +1,4 @@
-"""Corpora of acted emotions besides CREMA-D: RAVDESS, TESS, SAVEE, EMO-DB."""
+"""Corpora of acted emotions besides CREMA-D: RAVDESS, TESS, SAVEE, EMO-DB, nEMO."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stream_ser.errors import DataError
 
-from .base import EMOTIONS, Clip, Corpus, audio_files, folder_in, present, refuse_copies
+from .base import EMOTIONS, Clip, Corpus, audio_files, file_in, folder_in, present, read_table, refuse_copies
 
 RAVDESS_EMOTIONS = {
     "01": "neutral",
@@ -73,6 +73,18 @@ EMO_DB_SENTENCES = {
     "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen",
 }
 _EMO_DB_NAME = re.compile(r"(?P<speaker>\d\d)(?P<sentence>[ab]\d\d)(?P<emotion>[WLEAFTN])[a-z]")
+
+#: Of the file names. There is no disgust.
+NEMO_EMOTIONS = {
+    "anger": "anger",
+    "fear": "fear",
+    "happiness": "happy",
+    "neutral": "neutral",
+    "sadness": "sad",
+    "surprised": "surprise",
+}
+NEMO_VALIDATION = ("IC0", "WR0")
+_NEMO_NAME = re.compile(r"(?P<speaker>[A-Z]{2}\d)_(?P<emotion>[a-z]+)_(?P<sentence>\d+)")
 
 _WITH_SURPRISE = (*EMOTIONS, "surprise")
 
@@ -172,3 +184,34 @@ def emo_db(root: Path) -> Corpus:
         text = EMO_DB_SENTENCES[match["sentence"]]
         clips.append(Clip(path, EMO_DB_EMOTIONS[match["emotion"]], f"emo-db/{match['speaker']}", text=text))
     return Corpus("emo-db", tuple(clips), present(("anger", "boredom", *EMOTIONS[1:]), clips), "free, no licence given")
+
+
+def nemo(root: Path) -> Corpus:
+    """Corpus nEMO (Christop 2024), Polish: ``samples/SPEAKER_EMOTION_SENTENCE.wav`` and ``data.tsv`` with the texts.
+
+    The fixed list validates on the speakers IC0 (a woman) and WR0 (a man).
+
+    Raises:
+        DataError: missing folder or table, a file name that does not follow the layout, or a table that does not
+            fit the files.
+    """
+    table = file_in(root, "data.tsv")
+    files = {path.stem: path for path in audio_files(root / "samples")}
+    texts: dict[str, str] = {}
+    for line, row in read_table(table, ("file_id", "raw_text"), tabs=True):
+        stem = Path(row["file_id"]).stem
+        if stem not in files:
+            raise DataError(f"{root / 'samples' / row['file_id']}: no such file; {table.name} lists it")
+        if stem in texts:
+            raise DataError(f"{table}, line {line}: {row['file_id']} is listed twice; download the table again")
+        texts[stem] = row["raw_text"]
+    clips = []
+    for stem, path in files.items():
+        match = _NEMO_NAME.fullmatch(stem)
+        if not match or match["emotion"] not in NEMO_EMOTIONS:
+            raise DataError(f"{path}: name is not SPEAKER_EMOTION_SENTENCE, such as IC0_anger_1, with nEMO's emotions")
+        if stem not in texts:
+            raise DataError(f"{path}: not listed in {table}")
+        part = "validation" if match["speaker"] in NEMO_VALIDATION else "train"
+        clips.append(Clip(path, NEMO_EMOTIONS[match["emotion"]], f"nemo/{match['speaker']}", part, texts[stem]))
+    return Corpus("nemo", tuple(clips), tuple(NEMO_EMOTIONS.values()), "CC BY-NC-SA 4.0")

@@ -157,10 +157,10 @@ def read_lines(path: Path) -> list[str]:
         raise DataError(f"{path}: not UTF-8 text; expected the corpus' own list") from None
 
 
-def read_table(path: Path, needed: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def read_table(path: Path, needed: Iterable[str], *, tabs: bool = False) -> Iterator[tuple[int, dict[str, str]]]:
     """Rows of a CSV file with a header, each with the number of its line; fields that a short row lacks are empty.
 
-    Blanks around names and fields are left out.
+    Blanks around names and fields are left out. With ``tabs``, fields are separated by tabs and quotes are plain text.
 
     Raises:
         DataError: it lacks a needed column, has a row with more fields than columns, or is not UTF-8 text.
@@ -168,7 +168,7 @@ def read_table(path: Path, needed: Iterable[str]) -> Iterator[tuple[int, dict[st
     needed = tuple(needed)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
+            reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(file)
             columns = [name.strip() for name in next(reader, [])]
             if missing := [column for column in needed if column not in columns]:
                 has = ", ".join(columns) or "nothing"
@@ -178,7 +178,7 @@ def read_table(path: Path, needed: Iterable[str]) -> Iterator[tuple[int, dict[st
                 if any(fields[len(columns) :]):
                     raise DataError(
                         f"{path}, line {reader.line_num}: {len(fields)} fields for {len(columns)} columns; "
-                        f"put a field with a comma in double quotes"
+                        + ("a field holds a tab" if tabs else "put a field with a comma in double quotes")
                     )
                 if fields:
                     yield reader.line_num, dict(zip_longest(columns, fields[: len(columns)], fillvalue=""))

@@ -1,4 +1,4 @@
-"""Corpora of speech with transcripts and no emotion: LibriSpeech, AN4. Their one label is ``none``."""
+"""Corpora of speech without emotion labels: LibriSpeech, AN4, speechocean762. Their one label is ``none``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ _SET_PARTS = {"train": "train", "dev": "validation", "test": "test"}
 _AN4_LISTS = {"an4_train": "train", "an4_test": "test"}
 #: Of AN4's official archive: NIST SPHERE.
 _AN4_SUFFIXES = (*AUDIO_SUFFIXES, ".sph")
+_SPEECHOCEAN_FOLDER = re.compile(r"SPEAKER(?P<speaker>\d{4})")
 _AN4_LINE = re.compile(r"(?P<text>.*?)\s*\((?P<name>[^()]+)\)")
 
 
@@ -91,3 +92,41 @@ def _an4_texts(path: Path) -> Iterator[tuple[str, str]]:
         if not match:
             raise DataError(f"{path}: line {line[:60]!r} is not TEXT (NAME)")
         yield match["name"], " ".join(word for word in match["text"].split() if word not in ("<s>", "</s>"))
+
+
+def speechocean762(root: Path) -> Corpus:
+    """speechocean762 (Zhang et al. 2021): ``WAVE/SPEAKERNNNN/UTTERANCE.WAV``; learners read English.
+
+    The official lists ``train/wav.scp`` and ``test/wav.scp`` give the parts, ``train/text`` and ``test/text`` what is
+    read. Without them clips have no part and no text.
+
+    Raises:
+        DataError: missing folder, a file name that does not follow the layout, or a list that lacks a clip.
+    """
+    lists = [part for part in ("train", "test") if (root / part / "wav.scp").is_file()]
+    parts: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    for part in lists:
+        parts |= {name: part for name, _ in _kaldi_lines(root / part / "wav.scp")}
+        if (root / part / "text").is_file():
+            texts |= dict(_kaldi_lines(root / part / "text"))
+    files = audio_files(folder_in(root, "WAVE"), deep=True)
+    refuse_copies(files)
+    clips = []
+    for path in files:
+        match = _SPEECHOCEAN_FOLDER.fullmatch(path.parent.name)
+        # The utterance's number begins with the speaker's, behind a zero.
+        if not match or not path.stem.isdecimal() or not path.stem.startswith(f"0{match['speaker']}"):
+            raise DataError(f"{path}: not SPEAKERNNNN/0NNNN and a number; expected the corpus in its official layout")
+        if lists and path.stem not in parts:
+            raise DataError(f"{path}: in neither wav.scp; unpack the corpus again")
+        speaker = f"speechocean762/{match['speaker']}"
+        clips.append(Clip(path, NO_LABEL, speaker, parts.get(path.stem, ""), texts.get(path.stem, "")))
+    return Corpus("speechocean762", tuple(clips), (NO_LABEL,), "free for commercial and non-commercial purposes")
+
+
+def _kaldi_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Utterance and the rest of each line of a list in Kaldi's format."""
+    for line in read_lines(path):
+        name, *rest = line.split(maxsplit=1)
+        yield name, rest[0] if rest else ""

@@ -51,6 +51,9 @@ class Run:
         epochs: instead of the recipe's.
         init: what to start from: a run of the same plan that comes before, or a bundled model.
         teacher: what to learn from, likewise.
+        taught: a teacher's file, by its name in the folder of the runs.
+        ordinary: names of corpora of plain speech, found as those of ``data``.
+        left_out: those of ``data`` that are tested on alone.
         changes: ``SECTION.FIELD=VALUE`` each.
     """
 
@@ -64,15 +67,20 @@ class Run:
     epochs: int | None = None
     init: str = ""
     teacher: str = ""
+    taught: str = ""
+    ordinary: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name:
             raise ValueError(f"name {self.name!r} is not that of a folder")
-        if unknown := set(self.data) - CORPORA.keys():
+        if unknown := {*self.data, *self.ordinary} - CORPORA.keys():
             raise ValueError(f"{self.name}: unknown corpus {min(unknown)!r}; known: {', '.join(sorted(CORPORA))}")
         if not self.data or not isinstance(self.seeds, tuple) or not self.seeds:
             raise ValueError(f"{self.name}: needs a list of one or more, of data and of seeds")
+        if unknown := set(self.left_out) - set(self.data):
+            raise ValueError(f"{self.name}: leaves out {min(unknown)!r}, which is not among its data")
         if self.network not in NETWORKS:
             raise ValueError(f"{self.name}: unknown network {self.network!r}; known: {', '.join(NETWORKS)}")
         if self.split not in SPLITS:
@@ -87,6 +95,8 @@ class Run:
         found += ["--seeds" if len(self.seeds) > 1 else "--seed", seeds]
         if self.epochs is not None:
             found += ["--epochs", str(self.epochs)]
+        for name in self.left_out:
+            found += ["--leave-out", name]
         for change in self.changes:
             found += ["--set", change]
         return found
@@ -148,6 +158,10 @@ def command(run: Run, data_root: Path, folder: Path, more: Sequence[str] = ()) -
     found = [argument.replace("{data}", str(data_root)) for argument in found]
     for name in run.data:
         found += ["--data", f"{name}={data_root / name}"]
+    for name in run.ordinary:
+        found += ["--ordinary", f"{name}={data_root / name}"]
+    if run.taught:
+        found += ["--taught", str(folder.parent / run.taught)]
     for option, model in (("--init", run.init), ("--teacher", run.teacher)):
         if model:
             earlier = folder.parent / model
@@ -174,8 +188,9 @@ def is_finished(run: Run, folder: Path) -> bool:
         return False
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        # What a run of before this field was there did without.
-        same, finished = {"teacher": "", **record["run"]} == _plain(run), bool(record["finished"])
+        # What a run of before these fields were there did without.
+        absent = {"teacher": "", "taught": "", "ordinary": [], "left_out": []}
+        same, finished = {**absent, **record["run"]} == _plain(run), bool(record["finished"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainError(f"{path}: not readable ({type(error).__name__}); remove {folder}") from None
     if not same:
