@@ -8,7 +8,7 @@ import os
 # thread pools of several processes slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from stream_ser.config import FeatureConfig, WindowConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 LABELS = ("anger", "disgust", "fear", "happy", "neutral", "sad")
+#: Markers of tests that run one at a time.
+REAL_TIME_MARKERS = ("audio_server", "signals")
 #: Of :func:`write_streaming_onnx`: hops of 240 ms, steps of 40 ms.
 STREAMING_CARD = Card(
     "speller",
@@ -39,6 +41,29 @@ STREAMING_CARD = Card(
     delay_frames=4,
     licence="MIT",
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Divide the tests among the workers of pytest-xdist.
+
+    The tests of a file share module-scoped fixtures, so they stay on one worker, unless the file names another group.
+    Tests that measure real time (a sound server, signals) are one group: no two of them run at once.
+    """
+    for item in items:
+        if any(item.get_closest_marker(name) for name in REAL_TIME_MARKERS):
+            item.add_marker(pytest.mark.xdist_group("real_time"))
+        elif not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remove the group that pytest-xdist appends to a test's name: names in reports can be passed to pytest."""
+    report = yield
+    group = item.get_closest_marker("xdist_group")
+    if group is not None:
+        report.nodeid = report.nodeid.removesuffix(f"@{group.args[0]}")
+    return report
 
 
 def shared_data(name: str) -> Path | None:

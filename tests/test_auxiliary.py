@@ -10,7 +10,7 @@ from stream_ser.models import registry
 from stream_ser.train.auxiliary import WithSentences, sentence_loss, sentence_targets, sentences_of
 from stream_ser.train.checkpoint import CHECKPOINT, read_checkpoint, trained_network
 from stream_ser.train.corpora import Clip
-from tests.training import make, strip, tiny_config
+from training import make, strip, tiny_config
 
 
 def clip(text: str, speaker: str = "s") -> Clip:

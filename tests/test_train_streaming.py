@@ -19,7 +19,7 @@ from stream_ser.train.loop import Trainer  # noqa: E402
 from stream_ser.train.moments import EarlyToo  # noqa: E402
 from stream_ser.train.objective import Objective  # noqa: E402
 from stream_ser.train.recipe import RunConfig, TrainConfig  # noqa: E402
-from tests.training import make, strip  # noqa: E402
+from training import make, strip  # noqa: E402
 
 TINY = (
     "window.frames=128",
