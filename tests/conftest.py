@@ -8,7 +8,7 @@ import os
 # thread pools of several processes slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,6 @@ from stream_ser.config import FeatureConfig, WindowConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 LABELS = ("anger", "disgust", "fear", "happy", "neutral", "sad")
-#: Markers of tests that run one at a time.
-REAL_TIME_MARKERS = ("audio_server", "signals")
 #: Of :func:`write_streaming_onnx`: hops of 240 ms, steps of 40 ms.
 STREAMING_CARD = Card(
     "speller",
@@ -43,27 +41,12 @@ STREAMING_CARD = Card(
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Divide the tests among the workers of pytest-xdist.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Divide the tests among the workers as ``scheduling`` does, unless another ``--dist`` is asked for."""
+    from scheduling import GroupScheduling
 
-    The tests of a file share module-scoped fixtures, so they stay on one worker, unless the file names another group.
-    Tests that measure real time (a sound server, signals) are one group: no two of them run at once.
-    """
-    for item in items:
-        if any(item.get_closest_marker(name) for name in REAL_TIME_MARKERS):
-            item.add_marker(pytest.mark.xdist_group("real_time"))
-        elif not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remove the group that pytest-xdist appends to a test's name: names in reports can be passed to pytest."""
-    report = yield
-    group = item.get_closest_marker("xdist_group")
-    if group is not None:
-        report.nodeid = report.nodeid.removesuffix(f"@{group.args[0]}")
-    return report
+    return GroupScheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def shared_data(name: str) -> Path | None:
@@ -253,6 +236,28 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_crema_d(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generated corpus in CREMA-D's layout with both parts of the fixed list, for tests that only read it."""
     return write_crema_d(tmp_path_factory.mktemp("corpus") / "crema-d")
+
+
+@pytest.fixture(scope="session")
+def septr_run(tiny_crema_d: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A finished SepTr run of two epochs, as ``training.make`` gives it, for tests that only read it.
+
+    Each worker would train its own: ``scheduling`` keeps the modules that use it on one.
+    """
+    from training import make
+
+    trainer = make(tiny_crema_d, tmp_path_factory.mktemp("runs") / "septr")
+    trainer.fit()
+    return trainer
+
+
+@pytest.fixture(scope="session")
+def septr_export(septr_run: Any) -> Any:
+    """The export of ``septr_run``, beside its checkpoint."""
+    from stream_ser.export.to_onnx import export_checkpoint
+    from stream_ser.train.checkpoint import CHECKPOINT
+
+    return export_checkpoint(septr_run.out / CHECKPOINT, septr_run.out / "septr.onnx")
 
 
 @pytest.fixture

@@ -54,7 +54,6 @@ def test_listen_duration_is_exact(microphone, call):
     assert json.loads(out.splitlines()[-1])["samples"] == 40_000
 
 
-@pytest.mark.signals
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_flush_and_exit_0(number, microphone, call):
     microphone.forever = True
@@ -66,7 +65,6 @@ def test_signals_flush_and_exit_0(number, microphone, call):
     assert (last["type"], last["samples"]) == ("summary", len(speech()))
 
 
-@pytest.mark.signals
 def test_ctrl_c_before_there_is_enough_to_hear_is_0(microphone, call):
     microphone.blocks = blocks_of(noise(0.1))
     microphone.forever = True
@@ -76,7 +74,6 @@ def test_ctrl_c_before_there_is_enough_to_hear_is_0(microphone, call):
     assert "too short" in err
 
 
-@pytest.mark.signals
 def test_a_second_ctrl_c_interrupts():
     before = signal.getsignal(signal.SIGINT)  # a background job of a shell inherits SIG_IGN
     with stop_on_signals() as asked:
