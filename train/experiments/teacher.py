@@ -65,7 +65,8 @@ def pooled(corpus: Corpus, cache: Path | None, advance: Callable[[], object] = l
     if path is not None:
         make_parent(path)
         np.savez(path, keys=np.asarray(keys), pooled=np.stack(found).astype(np.float16))
-    return np.stack(found)
+    pooled: Floats = np.stack(found)
+    return pooled
 
 
 def centred(x: Floats, speakers: Sequence[str], prior: float = PRIOR) -> Floats:
@@ -111,7 +112,8 @@ def fit_head(
 def say(head: torch.nn.Linear, x: Floats) -> NDArray[np.float64]:
     """Posteriors ``(clips, classes)``."""
     with torch.no_grad():
-        return softmax(head(torch.from_numpy(x)).double().numpy())
+        posteriors: NDArray[np.float64] = softmax(head(torch.from_numpy(x)).double().numpy())
+    return posteriors
 
 
 def fold_of(speaker: str) -> int:
