@@ -65,13 +65,12 @@ def pooled(corpus: Corpus, cache: Path | None, advance: Callable[[], object] = l
     if path is not None:
         make_parent(path)
         np.savez(path, keys=np.asarray(keys), pooled=np.stack(found).astype(np.float16))
-    pooled: Floats = np.stack(found)
-    return pooled
+    return np.stack(found)
 
 
 def centred(x: Floats, speakers: Sequence[str], prior: float = PRIOR) -> Floats:
     """``x`` ``(clips, width)`` minus each speaker's mean, which ``prior`` clips at the mean over all pull back."""
-    out = x - x.mean(axis=0)
+    out: Floats = x - x.mean(axis=0)
     names, owner = np.unique(np.asarray(speakers), return_inverse=True)
     for index in range(len(names)):
         own = owner == index
