@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -145,3 +146,65 @@ def test_runtime_needs_no_training_package(metadata: Message, platform: tuple[st
     names = wanted(metadata, platform, "3.12")
     assert not names & {"torch", "torchaudio", "einops", "onnx", "onnxscript", "matplotlib"}
     assert {"click", "numpy", "rich", "sounddevice", "soundfile", "soxr"} <= names
+
+
+def pins(name: str) -> dict[str, list[Requirement]]:
+    """Lines of a file of pinned packages, by package."""
+    found: dict[str, list[Requirement]] = {}
+    for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            requirement = Requirement(line)
+            found.setdefault(requirement.name, []).append(requirement)
+    return found
+
+
+@pytest.mark.parametrize("name", ["constraints.txt", "requirements-cpu.txt"])
+def test_pins_are_exact_and_name_no_host(name: str) -> None:
+    for requirements in pins(name).values():
+        for requirement in requirements:
+            assert [each.operator for each in requirement.specifier] == ["=="], requirement
+            assert requirement.url is None
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert "://" not in text
+    assert not [line for line in text.splitlines() if line.startswith("-")]
+
+
+@pytest.mark.parametrize("platform", FLAVOURS, ids="-".join)
+def test_pins_hold_all_that_is_asked_for(metadata: Message, platform: tuple[str, str]) -> None:
+    """One version of each direct requirement, within its range, on every platform and Python."""
+    pinned = pins("constraints.txt")
+    for python in PYTHONS:
+        environment = dict(zip(("sys_platform", "platform_machine"), platform, strict=True))
+        environment |= {"python_version": python, "python_full_version": f"{python}.0"}
+        for text in metadata.get_all("Requires-Dist") or []:
+            asked = Requirement(text)
+            extras = ("", "train", "dev")
+            if asked.marker and not any(asked.marker.evaluate(environment | {"extra": extra}) for extra in extras):
+                continue
+            valid = [each for each in pinned[asked.name] if each.marker is None or each.marker.evaluate(environment)]
+            if asked.name == "onnxruntime" and platform == ("darwin", "x86_64"):
+                # Its last wheels for Intel Macs are older than the pin; pip takes the newest that there is.
+                assert valid == []
+                continue
+            (pin,) = valid
+            (version,) = (each.version for each in pin.specifier)
+            assert version in asked.specifier, (pin, asked)
+
+
+def test_the_lean_installation_has_the_cpu_build() -> None:
+    lean, full = pins("requirements-cpu.txt"), pins("constraints.txt")
+    assert "onnxruntime" in lean
+    assert "onnxruntime-gpu" not in lean
+    shared = lean.keys() & full.keys() - {"onnxruntime"}
+    assert {name: [str(each) for each in lean[name]] for name in shared} == {
+        name: [str(each) for each in full[name]] for name in shared
+    }
+
+
+def test_readme_installs_what_is_pinned() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    installs = re.findall(r"^<!-- ci:\w+ -->\n```sh\n(.*)\n```$", text, re.MULTILINE)
+    assert len(installs) == 2
+    assert all("pip install -c constraints.txt " in each for each in installs)
+    (date,) = re.findall(r"^# Renewed (\S+) by", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    assert f"`constraints.txt` (renewed {date} by `bash .ci/pin`)" in text
