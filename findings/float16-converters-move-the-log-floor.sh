@@ -7,8 +7,8 @@
 # Expected: the floor stays at -23.03, or the constant is reported or left in float32, as float16 ends at 6e-8; 20000
 #   stays.
 # Seen: onnxruntime's convert_float_to_float16 turns 1e-10 into 5.96e-8 without a word: the floor is -16.6.
-#   onnxconverter-common's, of the same name, turns it into 1e-7 (floor -15.9) with a warning, and 20000 into 10000, since
-#   its largest value is 10000 by default, not the 65504 of float16.
+#   onnxconverter-common's turns it into 1e-7 (floor -15.9) with a warning, and 20000 into 10000, its largest value by
+#   default, where float16's is 65504. Max and Min are left in float32 by both, so log(max(x, 1e-10)) keeps its floor.
 # For speech tools: pauses, the most frequent input, get another value than in training; the network downstream was
 #   normalized for -23. Keep the front end out of the conversion (node_block_list) and compare outputs for silence.
 set -u

@@ -14,7 +14,9 @@ set -u
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
 python3 - <<'PY' || { echo "CUDA libraries are installed here: the finding needs a machine without" >&2; exit 2; }
-import ctypes, sys
+import ctypes
+import sys
+
 try:
     ctypes.CDLL("libcublasLt.so.13")
 except OSError:

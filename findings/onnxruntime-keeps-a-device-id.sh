@@ -73,7 +73,11 @@ run "$PWD/h4" session.py CI=true
 expect "with CI=true" "$(files h4)" ""
 
 expect "in the queue" "$(venv/bin/python - "h1/$store" <<'PY'
-import hashlib, pathlib, platform, sqlite3, sys
+import hashlib
+import pathlib
+import platform
+import sqlite3
+import sys
 
 folder = pathlib.Path(sys.argv[1])
 events = sqlite3.connect(folder / "onnxruntime.db").execute("SELECT payload FROM events").fetchall()

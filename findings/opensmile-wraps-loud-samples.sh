@@ -5,10 +5,10 @@
 # Expected: a decoded clip that exceeds full scale by 3 % gives the features of the clipped clip, as it would when
 #   saved as 16-bit PCM.
 # Seen: process_signal multiplies by 32768 and casts to int16, so 1.03 becomes -0.97. With 35 of 16000 samples beyond
-#   full scale the shimmer is six times as large and the spectral flux 1.7 times. process_file does the same with a float
-#   WAV. No warning, no error.
-# For speech tools: lossy codecs overshoot. A recording that peaks at 0.999 comes out of Vorbis or MP3 beyond 1, so
-#   functionals of decoded loud speech are wrong, and loudness is a cue of emotion. Clip to [-1, 1) first.
+#   full scale the shimmer is six times as large and the spectral flux 1.7 times. process_file does the same with a
+#   float WAV. No warning, no error.
+# For speech tools: lossy codecs overshoot. A recording that peaks at 0.999 comes out of Vorbis beyond 1, so functionals
+#   of decoded loud speech are wrong, and loudness is a cue of emotion. Clip to [-1, 1) first.
 set -u
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
@@ -39,8 +39,9 @@ from_file = smile.process_file("voice.wav").iloc[0]
 by_hand = smile.process_signal(((decoded + 1) % 2 - 1).astype(np.float32), RATE).iloc[0]
 
 beyond = np.abs(decoded) >= 1
-print(f"opensmile {opensmile.__version__}; peak before Vorbis {np.abs(voice).max():.3f}, after {np.abs(decoded).max():.3f}, "
-      f"{beyond.sum()} of {len(decoded)} samples beyond full scale")
+before, after = np.abs(voice).max(), np.abs(decoded).max()
+print(f"opensmile {opensmile.__version__}; peak before Vorbis {before:.3f}, after {after:.3f}")
+print(f"{beyond.sum()} of {len(decoded)} samples beyond full scale")
 print("expected: decoded as clipped; seen:")
 for name in ("loudness_sma3_amean", "shimmerLocaldB_sma3nz_amean", "spectralFlux_sma3_amean", "HNRdBACF_sma3nz_amean"):
     print(f"  {name:30} clipped {clipped[name]:7.3f}  decoded {wrapped[name]:7.3f}  float WAV {from_file[name]:7.3f}"

@@ -47,7 +47,7 @@ def first_row(path: str, batch: np.ndarray) -> np.ndarray:
 
 both = np.vstack([quiet, loud])
 truth = first_row("float.onnx", quiet)
-print(f"onnxruntime {onnxruntime.__version__}; largest change of one row's answers (their spread is {truth.std():.1f}):")
+print(f"onnxruntime {onnxruntime.__version__}; largest change of one row (answers' spread {truth.std():.1f}):")
 company_float = np.abs(first_row("float.onnx", both) - truth).max()
 rounding = np.abs(first_row("int8.onnx", quiet) - truth).max()
 company = np.abs(first_row("int8.onnx", both) - first_row("int8.onnx", quiet)).max()
