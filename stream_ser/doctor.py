@@ -24,7 +24,7 @@ SCHEMA_VERSION = 1
 OLDEST_PYTHON = (3, 11)
 #: What the runtime needs, and the oldest version that it works with; onnxruntime and voice activity detection apart.
 REQUIRED = {"click": "8.1", "numpy": "2.3.5", "rich": "14.3", "sounddevice": "0.5", "soundfile": "0.13", "soxr": "0.5"}
-OLDEST_ONNXRUNTIME = "1.23"
+OLDEST_ONNXRUNTIME = "1.23.2"
 #: onnxruntime's switch, the values that turn its telemetry off (in any case), and the first version that has any.
 TELEMETRY_SWITCH = "ORT_DISABLE_TELEMETRY"
 TELEMETRY_OFF = frozenset({"1", "on", "true", "y", "yes"})
