@@ -227,7 +227,7 @@ def evaluate(
             text = str(error)
             raise AudioError(text if str(clip.path) in text else f"{clip.path}: {text}") from None
         summary = recognizer.summary()
-        heard[row] = summary.label != SILENCE
+        heard[row] = bool(summary.probabilities)
         if heard[row]:
             probabilities[row] = summary.probabilities
         judged = recognizer.judged if heard[row] else [tuple(probabilities[row].tolist())]

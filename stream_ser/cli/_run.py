@@ -267,7 +267,7 @@ def follow(
     """What shows a view each block and what it changed; with a guard, a view that fails is left out."""
 
     def on_block(block: Block) -> None:
-        shown = (block.samples, recognizer.current, recognizer.smoothed, overflows())
+        shown = (block.samples, recognizer.current, recognizer.posterior, overflows())
         if guard is None:
             view.tick(*shown)
         else:
