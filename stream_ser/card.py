@@ -46,6 +46,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "log_floor": (1e-30, 1.0),
     "frames": (0, 50_000),
     "hop": (0, 50_000),
+    "listen_s": (0.0, 3_600.0),
     "switch_cost": (0.0, 100.0),
     "hold_s": (0.0, 3_600.0),
     "cut_cost": (0.0, 1e6),
@@ -167,7 +168,7 @@ class Card:
         std: per-band standard deviation that divides, ``(n_mels,)``.
         window: length and hop of the sliding window.
         temperature: divides the logits before the softmax (calibration on validation data).
-        decider: defaults for smoothing and abstention, tuned for this model.
+        decider: costs, thresholds and calibration of labels, tuned for this model.
         parameters: trainable parameters of the network.
         training: corpora, split, seed, epochs, commit - for people, not read by the runtime.
         results: measured results, each with its protocol - for people.

@@ -7,7 +7,7 @@ never from here, so an older model keeps the features it was trained on.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from stream_ser.errors import StreamSerError
@@ -124,6 +124,8 @@ class DeciderConfig:
 
     Attributes:
         abstain_below: calibrated probability under which no emotion is claimed (``uncertain``, ``too short``).
+        listen_s: for so long an utterance has no label yet, unless one is clear ...
+        listen_confidence: ... which is to be this probable.
         switch_cost: while an utterance goes on, log-odds by which a rival must lead the label that is shown to take
             over, in nats ...
         hold_s: ... and for how long. Both buy steadiness; the label then comes later.
@@ -141,10 +143,12 @@ class DeciderConfig:
         onset_s: ... and in so many seconds of speech the difference between the two decays by 1/e.
     """
 
-    abstain_below: float = 0.30
-    switch_cost: float = 0.5
-    hold_s: float = 0.0
-    cut_cost: float = 4.0
+    abstain_below: float = 0.2
+    listen_s: float = 1.2
+    listen_confidence: float = 0.45
+    switch_cost: float = 1.0
+    hold_s: float = 0.3
+    cut_cost: float = 3.5
     min_duration_s: float = 0.8
     memory_s: float = 6.0
     silence_dbfs: float = -60.0
@@ -157,17 +161,33 @@ class DeciderConfig:
     onset_s: float = 0.5
 
     def __post_init__(self) -> None:
-        durations = self.hold_s, self.min_duration_s, self.silence_s, self.hangover_s, self.short_s
+        durations = self.listen_s, self.hold_s, self.min_duration_s, self.silence_s, self.hangover_s, self.short_s
         if min(*durations, self.switch_cost, self.cut_cost) < 0.0:
             raise ValueError("durations and costs must not be negative")
         if not 0.0 <= self.abstain_below < 1.0:
             raise ValueError("abstain_below must be in [0, 1)")
+        if not 0.0 <= self.listen_confidence <= 1.0:
+            raise ValueError("listen_confidence must be in [0, 1]")
         if min(self.memory_s, self.limit_s, self.temperature, self.onset_temperature, self.onset_s) <= 0.0:
             raise ValueError("memory_s, limit_s, onset_s and the temperatures must be positive")
+
+    def steadied(self) -> DeciderConfig:
+        """The same, but live labels come later and change less. What is final stays."""
+        return replace(
+            self,
+            listen_s=max(self.listen_s, STEADY.listen_s),
+            listen_confidence=max(self.listen_confidence, STEADY.listen_confidence),
+            switch_cost=max(self.switch_cost, STEADY.switch_cost),
+            hold_s=max(self.hold_s, STEADY.hold_s),
+        )
 
     def temperature_at(self, seconds: float) -> float:
         """What divides the log-probabilities after so much speech."""
         return self.temperature + (self.onset_temperature - self.temperature) * math.exp(-seconds / self.onset_s)
+
+
+#: For those who want calm: half the changes of the default.
+STEADY = DeciderConfig(listen_s=2.0, listen_confidence=0.6, switch_cost=1.5, hold_s=0.6)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ Nothing below the threshold is claimed: what was heard of less than ``short_s`` 
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -168,8 +169,8 @@ class Decider:
             if until > self._settled:
                 found.append(self._final(utterance, part, until))
         if not found and end > self._settled:
-            short = end - self._settled < self.config.short_s * self._rate
-            found.append(self._emit(Decision(self._settled, end, TOO_SHORT if short else UNCERTAIN, 0.0, utterance.number)))
+            label = self._claim(UNCERTAIN, 0.0, (end - self._settled) / self._rate)
+            found.append(self._emit(Decision(self._settled, end, label, 0.0, utterance.number)))
         return found
 
     def _settle_part(self, utterance: _Utterance) -> list[Decision]:
@@ -189,7 +190,7 @@ class Decider:
         parts = list(segments)
         while len(parts) > 1:
             labels = [self._judge(part)[0] for part in parts]
-            pairs = list(zip(labels, labels[1:], strict=False))
+            pairs = itertools.pairwise(labels)
             weak = [place for place, (a, b) in enumerate(pairs) if a == b or not {a, b} <= set(self.labels)]
             if not weak:
                 break
@@ -230,7 +231,7 @@ class Decider:
             return
         if not len(self._segmenter):
             self._current = Provisional(
-                max(utterance.start, self._settled), prediction.end, UNCERTAIN, 0.0, utterance.number
+                max(utterance.start, self._settled), prediction.end, TOO_SHORT, 0.0, utterance.number
             )
             return
         newest = self._segmenter.newest
@@ -245,16 +246,17 @@ class Decider:
         best = max(probabilities)
         rival = self._claim(self.labels[probabilities.index(best)], best, seconds)
         shown = utterance.shown
-        if shown is None or shown not in self.labels or rival not in self.labels:
-            utterance.shown, utterance.rival = rival, None
-            return rival
-        own = probabilities[self.labels.index(shown)]
-        if own >= self.config.abstain_below:
-            if rival == shown or math.log(best / max(own, 1e-12)) < self.config.switch_cost:
+        if shown is None:
+            # Nothing was claimed yet: of what has just begun only what is clear.
+            config = self.config
+            if seconds < config.listen_s and (best < config.listen_confidence or rival not in self.labels):
+                return TOO_SHORT
+        elif shown in self.labels and (own := probabilities[self.labels.index(shown)]) >= self.config.abstain_below:
+            if rival == shown or math.log(best / own) < self.config.switch_cost:
                 utterance.rival = None
                 return shown
             if utterance.rival != rival:
-                utterance.rival, utterance.rival_from = rival, self._end
+                utterance.rival, utterance.rival_from = rival, end
             if end - utterance.rival_from < self.config.hold_s * self._rate:
                 return shown
         utterance.shown, utterance.rival = rival, None

@@ -49,7 +49,7 @@ class Recognizer:
 
     Args:
         engine: a loaded model, which recognisers that take turns may share; or what :func:`stream_ser.load` takes.
-        decider: smoothing and thresholds; default: those of the model's card.
+        decider: costs and thresholds; default: those of the model's card.
         vad: voice activity detection; None claims an emotion of whatever is loud enough.
         language_model: what finished lines are spelt with, by a model that transcribes.
         keep_judged: keep what the summary is the mean of. Grows with the stream: for evaluation, on clips.

@@ -163,14 +163,15 @@ def cuts_within(decisions: Sequence[Decision], start: int, end: int) -> list[int
     return [
         after.start
         for before, after in zip(decisions, decisions[1:], strict=False)
-        if before.utterance == after.utterance and after.utterance and before.end == after.start
-        and before.label != after.label and start < after.start < end
+        if before.utterance == after.utterance
+        and after.utterance
+        and before.end == after.start
+        and before.label != after.label
+        and start < after.start < end
     ]
 
 
-def score_cuts(
-    heard: Sequence[tuple[Sequence[Placed], Sequence[Decision], Sequence[str]]], rate: int
-) -> CutScores:
+def score_cuts(heard: Sequence[tuple[Sequence[Placed], Sequence[Decision], Sequence[str]]], rate: int) -> CutScores:
     """Score finished timelines of joined streams.
 
     Args:

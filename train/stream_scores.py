@@ -18,7 +18,7 @@ from stream_ser.config import DEFAULT_VAD, DeciderConfig, VadConfig
 from stream_ser.decider import Decider
 from stream_ser.engine import Engine
 from stream_ser.errors import AudioError, DataError
-from stream_ser.events import SILENCE, UNCERTAIN, Decision, Prediction
+from stream_ser.events import SILENCE, TOO_SHORT, UNCERTAIN, Decision, Prediction, Provisional
 from stream_ser.pipeline import Recognizer
 
 from .streams import Placed, Stream
@@ -105,16 +105,16 @@ def decide(heard: Heard, labels: tuple[str, ...], config: DeciderConfig) -> Hear
     decisions: list[Decision] = []
     steps: list[tuple[int, str]] = []
     for prediction in heard.predictions:
-        decisions += decider.push(prediction)
+        decisions += [event for event in decider.push(prediction) if isinstance(event, Decision)]
         steps.append((prediction.end, _label(decider.current)))
-    decisions += decider.flush()
+    decisions += [event for event in decider.flush() if isinstance(event, Decision)]
     timeline = tuple(Span(d.start, d.end, d.label) for d in decisions)
     return replace(heard, shown=_spans(steps, heard.length, decisions), timeline=timeline)
 
 
-def _label(current: Decision | None) -> str:
+def _label(current: Provisional | None) -> str:
     """What is shown; where nothing is yet, no emotion is."""
-    return SILENCE if current is None else current.label
+    return SILENCE if current is None or current.label == TOO_SHORT else current.label
 
 
 def _spans(steps: list[tuple[int, str]], length: int, decisions: Sequence[Decision]) -> tuple[Span, ...]:

@@ -17,7 +17,7 @@ from stream_ser.cli._files import Claims
 from stream_ser.cli._inputs import STDIN, Input, channel_option, expand, raw_option, streams
 from stream_ser.cli._lm import language_model, lm_options
 from stream_ser.cli._log import logging_to
-from stream_ser.cli._options import Results, recognition_options, result_options
+from stream_ser.cli._options import Decisions, Results, recognition_options, result_options
 from stream_ser.cli._outputs import SAID, Outputs, opened
 from stream_ser.cli._run import Stop, Stoppable, drive, recognizer_for, stop_on_signals
 from stream_ser.cli._separate import Separating, count_of, separate_option, separated, separator_for
@@ -53,6 +53,7 @@ def file(
     model: str | None,
     provider: Provider,
     vad: bool | None,
+    decider: Decisions,
     results: Results,
     raw: RawFormat | None,
     channel: int | Literal["each"] | None,
@@ -84,7 +85,7 @@ def file(
         outputs = stack.enter_context(opened(results, "table", claims, job.trouble, several=several))
         stop = stack.enter_context(stop_on_signals())
         spelling = language_model(lm)
-        recognizer = recognizer_for(model, provider, vad, language_model=spelling, quiet=results.quiet)
+        recognizer = recognizer_for(model, provider, vad, decider=decider, language_model=spelling, quiet=results.quiet)
         if results.plot is not None:
             outputs.add_plot(results.plot, recognizer.card.features)
         job.bars = "none" if results.quiet else _bars(outputs)
