@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from stream_ser.config import DEFAULT_VAD, SAMPLE_RATE_HZ, DeciderConfig, VadConfig
 from stream_ser.engine import DEFAULT_MODEL, Engine, Provider, load
-from stream_ser.events import Block, Decision, Event, Gap, Prediction, Provisional, Transcript
+from stream_ser.events import Block, Decision, Event, Gap, Prediction, Transcript
 from stream_ser.microphone import Microphone
 from stream_ser.pipeline import Recognizer
 from stream_ser.sources import BlockResampler, FileSource, Source, resampled
@@ -33,7 +33,8 @@ class Recognition:
     """What was heard in a clip.
 
     Attributes:
-        label: emotion that the timeline carries longest; ``uncertain``, ``too short`` or ``silence`` where it carries none.
+        label: emotion that the timeline carries longest; where it carries none ``uncertain``, ``too short`` or
+            ``silence``.
         confidence: calibrated probability that the label is right.
         probabilities: of each of the model's labels, means over the speech; empty for silence.
         seconds: length of the clip.

@@ -87,7 +87,7 @@ class Decider:
         voice = self._voice(prediction)
         utterance = self._utterance
         if utterance is not None and voice is not None and prediction.voice and voice[0] >= utterance.voice_end:
-            found += self._finish()
+            found += self._finish(voice[0])
             utterance = None
         if utterance is None and voice is not None:
             found += self._open(voice[0])
@@ -97,19 +97,21 @@ class Decider:
                 utterance.voice_end = max(utterance.voice_end, voice[1])
             self._hear(utterance, prediction)
             if self._quiet(utterance, prediction) >= self.config.silence_s * self._rate:
-                found += self._finish()
+                found += self._finish(prediction.end)
             elif prediction.end - utterance.start >= self.config.limit_s * self._rate:
                 found += self._settle_part(utterance)
         self._begun, self._end = True, prediction.end
         self._show(prediction)
-        if self._utterance is not None and self._current is not None and self._differs(before):
+        utterance = self._utterance
+        if utterance is not None and utterance.voice_end > self._settled and self._differs(before):
+            assert self._current is not None
             found.append(self._current)
         return found
 
     def flush(self) -> list[Provisional | Decision]:
         """End of the stream: the verdict on an utterance that it cuts short, or the silence."""
         found: list[Provisional | Decision] = []
-        found += self._finish()
+        found += self._finish(self._end)
         found += self._silence(self._end)
         self._current = None
         return found
@@ -130,8 +132,6 @@ class Decider:
         return max(first, self._voice_end), end
 
     def _quiet(self, utterance: _Utterance, prediction: Prediction) -> int:
-        if not prediction.probabilities and prediction.voice is None:
-            return round(self.config.silence_s * self._rate)
         return prediction.end - utterance.voice_end
 
     def _open(self, start: int) -> list[Decision]:
@@ -152,15 +152,17 @@ class Decider:
         seconds = (end - utterance.first) / self._rate
         self._segmenter.push(prediction.probabilities, prediction.start, end, seconds)
 
-    def _finish(self) -> list[Decision]:
-        """The verdict on the utterance that has ended."""
+    def _finish(self, end: int) -> list[Decision]:
+        """The verdict on the utterance that has ended; the stream was heard up to ``end``."""
         utterance, self._utterance = self._utterance, None
         if utterance is None:
             return []
-        self._voice_end = utterance.voice_end
-        end = utterance.voice_end - round(self.config.hangover_s * self._rate)
-        least = max(self._settled, utterance.start) + 1
-        end = min(max(end, least + round(self.config.hangover_s * self._rate)), utterance.voice_end)
+        self._voice_end = voice_end = utterance.voice_end
+        if voice_end <= self._settled:
+            return []
+        # No more than the quiet that followed: at the end of a stream a voice may go on.
+        beyond = min(round(self.config.hangover_s * self._rate), max(0, end - voice_end))
+        end = max(voice_end - beyond, self._settled + 1)
         found = []
         parts = self._parts(self._segmenter.segments()) if len(self._segmenter) else []
         for place, part in enumerate(parts):

@@ -1,4 +1,4 @@
-"""What a stream came to, from its finished timeline: the emotion of the whole, how long each label lasts, which one when."""
+"""What a stream came to, by its finished timeline: its emotion, how long each label lasts, which one when."""
 
 from __future__ import annotations
 

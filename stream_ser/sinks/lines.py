@@ -1,6 +1,4 @@
-"""Plain lines for pipes and logs: every change of what is shown live, marked ``?``; every verdict, from where to where
-it holds; and the sum at the end.
-"""
+"""Plain lines for pipes and logs, one a change of what is shown live, one a verdict, and the sum at the end."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ class LiveState:
 
     @property
     def listening(self) -> bool:
-        """True where nothing can be said yet: at the start, and at the onset of speech, which is no silence any more."""
+        """True where nothing can be said yet: at the start, and at the onset of speech."""
         return self.current is None or self.current.label == TOO_SHORT
 
     @property

@@ -9,7 +9,10 @@ from stream_ser.text import printable
 
 
 class Log:
-    """Decisions, what was said and the sum at level INFO, predictions and what is provisional at DEBUG, losses and notices at WARNING."""
+    """Log records: decisions, what was said and the sum at INFO, predictions and provisional labels at DEBUG.
+
+    Losses and notices are at WARNING.
+    """
 
     def __init__(self) -> None:
         self._log = logging.getLogger("stream_ser.events")
