@@ -42,9 +42,7 @@ def spans(events: Sequence[Label]) -> list[tuple[str, int, int]]:
 
 def loud(rows: Sequence[tuple[float, ...]], level: float = -20.0) -> list[Prediction]:
     """A hop each, without voice activity detection; an empty row is silence."""
-    return [
-        Prediction(0, (index + 1) * HOP, tuple(row), level if row else -120.0) for index, row in enumerate(rows)
-    ]
+    return [Prediction(0, (index + 1) * HOP, tuple(row), level if row else -120.0) for index, row in enumerate(rows)]
 
 
 def speech(rows: Sequence[tuple[float, ...]], start: int = 0, window: int | None = None) -> list[Prediction]:

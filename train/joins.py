@@ -7,9 +7,10 @@ that each is judged for itself.
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class JoinConfig:
     pairs: int = 12
     singles: int = 6
     run: int = 3
-    stream: StreamConfig = StreamConfig()
+    stream: StreamConfig = field(default_factory=StreamConfig)
 
 
 def joined(clips: Iterable[Clip], rate: int, config: JoinConfig) -> Iterator[Stream]:
@@ -162,7 +163,7 @@ def cuts_within(decisions: Sequence[Decision], start: int, end: int) -> list[int
     """Samples at which one utterance's label changes, strictly between two samples."""
     return [
         after.start
-        for before, after in zip(decisions, decisions[1:], strict=False)
+        for before, after in itertools.pairwise(decisions)
         if before.utterance == after.utterance
         and after.utterance
         and before.end == after.start
