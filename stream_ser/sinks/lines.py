@@ -83,6 +83,7 @@ class Lines:
             return
         self._announced = shown.utterance, shown.start, shown.label
         if shown.label == SILENCE:
+            self._say(f"{self._at(shown.start)}  {SILENCE}")
             return
         self._say(f"{self._at(shown.end)}  {shown.label}? {shown.confidence:.0%}")
 
