@@ -148,7 +148,7 @@ class DeciderConfig:
     listen_confidence: float = 0.45
     switch_cost: float = 1.0
     hold_s: float = 0.3
-    cut_cost: float = 3.5
+    cut_cost: float = 4.0
     min_duration_s: float = 0.8
     memory_s: float = 6.0
     silence_dbfs: float = -60.0

@@ -8,9 +8,9 @@ drawn starting points, one setting after the other takes its best value until no
 
 First the two temperatures are fitted, by likelihood. Then the settings of the live label: best is the highest mean UAR
 of what is shown .5, 1, 1.5 and 2 s after the onset of speech on the tuning speakers, among settings with at most
-``--flips`` changes a minute of speech; the best at other limits are the trade-off curve. What is chosen is then scored
-on the reporting speakers, who took no part. ``abstain_below`` is not searched: a doubt counts like a mistake, so that
-they would never abstain. How precise the claims become with higher thresholds is reported instead.
+``--flips`` changes a minute of speech. What is chosen is scored on the reporting speakers, who took no part. Settings
+from hasty to calm are the trade-off curve, on all speakers. ``abstain_below`` is not searched: a doubt counts like a
+mistake, so that they would never abstain. How precise the claims become with higher thresholds is reported instead.
 """
 
 from __future__ import annotations
@@ -52,8 +52,18 @@ VALUES: dict[str, tuple[float, ...]] = {
 }
 #: Temperatures that are tried.
 TEMPERATURES = (0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5)
-#: Limits of the trade-off curve, changes a minute of speech.
-CURVE = (2.0, 4.0, 6.0, 8.0, 10.0, 15.0, 25.0)
+#: Settings of the trade-off curve, from the bare arg max to calm: ``listen_s``, ``listen_confidence``, ``switch_cost``,
+#: ``hold_s``, ``abstain_below``.
+CURVE = (
+    (0.0, 0.0, 0.0, 0.0, 0.0),
+    (0.6, 0.35, 0.5, 0.0, 0.2),
+    (0.9, 0.35, 1.0, 0.3, 0.2),
+    (1.2, 0.45, 1.0, 0.3, 0.2),
+    (0.9, 0.4, 1.0, 0.3, 0.1),
+    (1.6, 0.5, 1.4, 0.3, 0.2),
+    (2.0, 0.6, 1.5, 0.6, 0.2),
+)
+CURVE_SETTINGS = ("listen_s", "listen_confidence", "switch_cost", "hold_s", "abstain_below")
 #: Thresholds whose precision is reported.
 ABSTAIN = (0.0, 0.3, 0.4, 0.5, 0.6)
 MIN_SILENCE_S = (0.5,)
@@ -184,7 +194,6 @@ def search(
     most_flips: float,
     draws: int,
     seed: int,
-    tried: dict[DeciderConfig, Trial] | None = None,
 ) -> Trial:
     """Search the decider's settings by coordinate descent.
 
@@ -195,12 +204,11 @@ def search(
         most_flips: changes of the shown label a minute of speech that are allowed.
         draws: further starting points.
         seed: of them.
-        tried: all settings that were scored, before and here.
 
     Returns:
         The best settings; those with the fewest flips where none keeps to ``most_flips``.
     """
-    tried = {} if tried is None else tried
+    tried: dict[DeciderConfig, Trial] = {}
 
     def attempt(config: DeciderConfig) -> Trial:
         if config not in tried:
@@ -311,9 +319,8 @@ def main(
         total = len({clip.speaker for clip in parts[0]} | {clip.speaker for clip in parts[1]})
         with progress_bar(f"min_silence_s {wait:g}", total) as advance:
             tuning, reporting = (listen(engine, part, vad, config, cache, advance) for part in parts)
-        tried: dict[DeciderConfig, Trial] = {}
         start = calibrated(tuning, labels, engine.card.decider)
-        trial = search(tuning, labels, start, flips, draws, seed, tried)
+        trial = search(tuning, labels, start, flips, draws, seed)
         for name, settings in (("card", engine.card.decider), ("tuned", trial.config)):
             row: dict[str, Any] = {"settings": name, "min_silence_s": wait, "decider": asdict(settings)}
             for part, streams_ in (("tune", tuning), ("report", reporting)):
@@ -325,14 +332,10 @@ def main(
             best, chosen = trial, vad
             content["chosen"] = {"min_silence_s": wait, "decider": asdict(trial.config)}
             content["curve"] = [
-                {
-                    "most flips": limit,
-                    "decider": asdict(point.config),
-                    "tune": point.scores.as_dict(),
-                    "report": score([decide(each, labels, point.config) for each in reporting]).as_dict(),
-                }
-                for limit in CURVE
-                if (point := search(tuning, labels, trial.config, limit, 0, seed, tried))
+                {"settings": settings, **score([decide(each, labels, config) for each in tuning + reporting]).as_dict()}
+                for values in CURVE
+                for settings in [dict(zip(CURVE_SETTINGS, values, strict=True))]
+                for config in [replace(trial.config, **settings)]
             ]
             content["abstain"] = [
                 {
@@ -350,12 +353,9 @@ def main(
     )
     click.echo(f"chosen: min_silence_s {chosen.min_silence_s:g}, " + _words(best.config))
     for row in content["curve"]:
-        found = row["report"]
-        shown = ", ".join(f"{value:.3f}" for value in found["uar_at"].values())
-        click.echo(
-            f"{row['tune']['flips_per_minute']:.1f} changes a minute ({found['flips_per_minute']:.1f} on the reporting "
-            f"speakers): UAR {shown} after .5, 1, 1.5, 2 s"
-        )
+        shown = ", ".join(f"{value:.3f}" for value in row["uar_at"].values())
+        how = ", ".join(f"{name} {value:g}" for name, value in row["settings"].items())
+        click.echo(f"{row['flips_per_minute']:.1f} changes a minute, UAR {shown} after .5, 1, 1.5, 2 s: {how}")
     for row in content["abstain"]:
         click.echo(
             f"abstain_below {row['abstain_below']:.2f}: {row['precision']:.1%} of the claims right, "
