@@ -8,7 +8,7 @@ what the finished decisions say, whose edges at pauses are known a little later.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any
 
@@ -163,6 +163,8 @@ class StreamScores:
         pause_shown: ... and in which one was shown.
         precision: share of the claimed time of the timeline in which the claim is right.
         uncertain: share of the reference's emotion time on which the timeline says uncertain.
+        ece_at: expected calibration error of the number beside the label so many seconds after the onset of speech, and
+            of the final labels (``end``); empty where nobody asked.
     """
 
     speakers: int
@@ -185,6 +187,7 @@ class StreamScores:
     pause_shown: float
     precision: float
     uncertain: float
+    ece_at: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -286,4 +289,7 @@ def evaluate_streams(
     for stream in streams:
         heard.append(hear(recognizer, stream))
         advance()
-    return score(heard)
+    from .confidence import confidences
+
+    numbers = confidences(heard, engine.card.labels, decider or engine.card.decider)
+    return replace(score(heard), ece_at={time: found.ece for time, found in numbers.items()})
