@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from generate import write_crema_d
 
 from stream_ser.errors import DataError
 from stream_ser.events import Decision
 from stream_ser.train.corpora import Clip, load
+from stream_ser.train.experiments import changes
 from stream_ser.train.joins import APART_S, FADE_S, JoinConfig, joined, score_cuts, utterances_of
 from stream_ser.train.streams import Placed
 
@@ -19,10 +22,14 @@ RATE = 16_000
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clip, ...]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("corpus") / "crema-d"
-    sentences = ("DFA", "IEO", "TIE")
-    return load("crema-d", write_crema_d(root, actors=("1009",), sentences=sentences, seconds=0.8)).clips
+    return write_crema_d(root, actors=("1009",), sentences=("DFA", "IEO", "TIE"), seconds=0.8)
+
+
+@pytest.fixture(scope="module")
+def clips(folder: Path) -> tuple[Clip, ...]:
+    return load("crema-d", folder).clips
 
 
 def test_clips_of_one_utterance_follow_each_other_without_a_pause(clips) -> None:
@@ -77,3 +84,15 @@ def test_cuts_are_scored() -> None:
     assert (scores.recognised, scores.found, scores.found_all) == (1, 0.0, 0.5)
     with pytest.raises(DataError, match="no joined streams"):
         score_cuts([], RATE)
+
+
+def test_the_command_prints_what_each_cost_finds(folder, tiny_model, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(changes, "COSTS", (0.1, 1e5))
+    out = tmp_path / "r.json"
+    options = ["--data", f"crema-d={folder}", "--speaker", "crema-d/1009", "--out", str(out)]
+    done = CliRunner().invoke(changes.main, [str(tiny_model), *options])
+    assert done.exit_code == 0, done.output
+    rows = json.loads(out.read_text())["results"]
+    assert [row["cut_cost"] for row in rows] == [0.1, 4.0, 1e5]
+    assert (rows[-1]["found_all"], rows[-1]["false_cuts"]) == (0.0, 0), "nothing is worth that"
+    assert "false cuts in 2 min" in done.output
