@@ -141,9 +141,9 @@ def test_a_centre_is_the_speakers_mean_pulled_back() -> None:
 def test_a_posterior_never_comes_from_the_speaker_itself() -> None:
     """Labels that each speaker has drawn at will can be learnt by heart, but not known of somebody unheard."""
     rng = np.random.default_rng(0)
-    speakers = [f"x/{n}" for n in range(40) for _ in range(20)]
-    x = np.repeat(np.eye(40, dtype=np.float32) * 20.0, 20, axis=0)
-    truth = np.repeat(rng.integers(0, 2, 40), 20)
+    speakers = [f"x/{n}" for n in range(40) for _ in range(100)]
+    x = np.repeat(np.eye(40, dtype=np.float32) * 20.0, 100, axis=0)
+    truth = np.repeat(rng.integers(0, 2, 40), 100)
     own = teacher.say(teacher.fit_head(x, truth, 2, decay=0.0), x)
     assert (own.argmax(axis=1) == truth).mean() > 0.95
     unheard = teacher.unheard_posteriors(x, truth, speakers, 2)
