@@ -1,8 +1,8 @@
 """Augmentation of training clips. It is applied after the split, to the training part alone.
 
 On samples, as windows are drawn: splicing, speed, pitch, stretch, time shift, room, noise, telephone, gain. On the
-spectrogram: masks and mix-up. Ahead of training: further copies of the set (``expand``). Everything draws from the generator or
-the seed that is passed in, so a seed reproduces a run.
+spectrogram: masks and mix-up. Ahead of training: further copies of the set (``expand``). Everything draws from the
+generator or the seed that is passed in, so a seed reproduces a run.
 """
 
 from stream_ser.train.waves import coloured_noise
