@@ -245,9 +245,10 @@ class TrainingWindows:
         """Pieces of a clip and of up to three others of its group, at the same speed or whatever is drawn for them."""
         number, clip = divmod(item, self._clips)
         mates = self._mates[clip]
-        others = rng.choice(mates, size=min(3, len(mates)), replace=False) if len(mates) else []
-        parts = [to_float32(self._draw(number * self._clips + int(other), rng)) for other in others]
-        return splice([wave, *parts], self._augment, self._rate, rng)
+        others = rng.choice(mates, size=min(3, len(mates)), replace=False).tolist() if len(mates) else []
+        parts = [to_float32(self._draw(number * self._clips + other, rng)) for other in others]
+        joined: NDArray[np.float32] = splice([wave, *parts], self._augment, self._rate, rng)
+        return joined
 
     def _draw(self, item: int, rng: np.random.Generator) -> NDArray[np.int16]:
         """A clip's copy, of those that its set has."""

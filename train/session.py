@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -181,7 +181,10 @@ def _first_step(
 ) -> None:
     """The classifier and what it subtracts, where earlier emotions say nothing; all of the mean is let through."""
     size = min(256, len(targets))
-    groups = [{"params": [head.base.weight], "weight_decay": decay}, {"params": [head.base.bias, head.share]}]
+    groups: list[dict[str, Any]] = [
+        {"params": [head.base.weight], "weight_decay": decay},
+        {"params": [head.base.bias, head.share]},
+    ]
     optimizer = torch.optim.AdamW(groups, lr=2e-3, weight_decay=0.0)
     steps = passes * (len(targets) // size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)

@@ -29,7 +29,7 @@ class Session(NamedTuple):
     """Sums over the finished utterances of a session; all zeros at its beginning. Each tensor has the batch first.
 
     Attributes:
-        count: of utterances, ``(batch, 1)``.
+        utterances: how many, ``(batch, 1)``.
         total: of their embeddings, ``(batch, width)``.
         posterior: of their posteriors, ``(batch, classes)``.
         certainty: of the squared length of each posterior, ``(batch, 1)``.
@@ -37,7 +37,7 @@ class Session(NamedTuple):
         squares: of their squares, ``(batch, classes)``.
     """
 
-    count: Tensor
+    utterances: Tensor
     total: Tensor
     posterior: Tensor
     certainty: Tensor
@@ -48,7 +48,7 @@ class Session(NamedTuple):
         """The sums with one more utterance, ``(batch, width)`` and ``(batch, classes)``."""
         logits = (posterior + _TINY).log()
         return Session(
-            self.count + 1.0,
+            self.utterances + 1.0,
             self.total + embedding,
             self.posterior + posterior,
             self.certainty + posterior.square().sum(dim=-1, keepdim=True),
@@ -87,7 +87,7 @@ class SessionHead(nn.Module):
         >>> torch.equal(head(embedding, session), head.base(embedding))
         True
         >>> session = head.hear(embedding, session)
-        >>> session.count.tolist(), tuple(head(embedding, session).shape)
+        >>> session.utterances.tolist(), tuple(head(embedding, session).shape)
         ([[1.0], [1.0]], (2, 3))
     """
 
@@ -117,11 +117,11 @@ class SessionHead(nn.Module):
 
     def centre(self, session: Session) -> Tensor:
         """The mean of the session, pulled towards zero by the prior, by the learnt share, ``(batch, width)``."""
-        return torch.sigmoid(self.share) * session.total / (session.count + self.prior)
+        return torch.sigmoid(self.share) * session.total / (session.utterances + self.prior)
 
     def scalars(self, session: Session) -> Tensor:
         """How mixed the session's emotions were, ``(batch, 6)``; zeros at its beginning."""
-        count = session.count.clamp_min(1.0)
+        count = session.utterances.clamp_min(1.0)
         mean = session.posterior / count
         entropy = -(mean * (mean + _TINY).log()).sum(dim=-1, keepdim=True) / math.log(self.classes)
         # 1 where all utterances were of one emotion, 1 over the classes where they were mixed.
@@ -133,9 +133,9 @@ class SessionHead(nn.Module):
             agreement,
             variance.clamp_min(0.0).sqrt(),
             mean[:, self.neutral : self.neutral + 1],
-            torch.log1p(session.count) / 3.0,
+            torch.log1p(session.utterances) / 3.0,
         )
-        return torch.cat(known, dim=-1) * (session.count > 0.0)
+        return torch.cat(known, dim=-1) * (session.utterances > 0.0)
 
     def forward(self, embedding: Tensor, session: Session) -> Tensor:
         """Logits of an utterance given the session before it.
@@ -148,9 +148,9 @@ class SessionHead(nn.Module):
             ``(batch, classes)``.
         """
         openings = self.gate(self.scalars(session))
-        weight = session.count / (session.count + self.prior)
-        shares = weight * session.posterior / session.count.clamp_min(1.0) + (1.0 - weight) / self.classes
-        persistence = functional.softplus(openings[:, 1:]) * session.count / (session.count + HALF)
+        weight = session.utterances / (session.utterances + self.prior)
+        shares = weight * session.posterior / session.utterances.clamp_min(1.0) + (1.0 - weight) / self.classes
+        persistence = functional.softplus(openings[:, 1:]) * session.utterances / (session.utterances + HALF)
         removed = torch.sigmoid(openings[:, :1]) * functional.linear(self.centre(session), self.base.weight)
         # The logarithm of the uniform distribution is no prior: subtracted, it leaves an empty session's logits alone.
         heard = torch.log(shares + _UNHEARD) - math.log(1.0 / self.classes + _UNHEARD)

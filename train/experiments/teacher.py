@@ -54,7 +54,8 @@ def pooled(corpus: Corpus, cache: Path | None, advance: Callable[[], object] = l
         with np.load(path, allow_pickle=False) as file:
             rows = {key: row for row, key in enumerate(file["keys"].tolist())}
             if all(key in rows for key in keys):
-                return np.asarray(file["pooled"][[rows[key] for key in keys]], np.float32)
+                kept: Floats = file["pooled"][[rows[key] for key in keys]].astype(np.float32)
+                return kept
     encoder = whisper.tiny_en()
     found = []
     with torch.no_grad():
@@ -65,7 +66,8 @@ def pooled(corpus: Corpus, cache: Path | None, advance: Callable[[], object] = l
     if path is not None:
         make_parent(path)
         np.savez(path, keys=np.asarray(keys), pooled=np.stack(found).astype(np.float16))
-    return np.stack(found)
+    stacked: Floats = np.stack(found)
+    return stacked
 
 
 def centred(x: Floats, speakers: Sequence[str], prior: float = PRIOR) -> Floats:
@@ -111,7 +113,8 @@ def fit_head(
 def say(head: torch.nn.Linear, x: Floats) -> NDArray[np.float64]:
     """Posteriors ``(clips, classes)``."""
     with torch.no_grad():
-        return softmax(head(torch.from_numpy(x)).double().numpy())
+        logits: NDArray[np.float64] = head(torch.from_numpy(x)).double().numpy()
+    return softmax(logits)
 
 
 def fold_of(speaker: str) -> int:
