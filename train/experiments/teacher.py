@@ -72,7 +72,7 @@ def pooled(corpus: Corpus, cache: Path | None, advance: Callable[[], object] = l
 
 def centred(x: Floats, speakers: Sequence[str], prior: float = PRIOR) -> Floats:
     """``x`` ``(clips, width)`` minus each speaker's mean, which ``prior`` clips at the mean over all pull back."""
-    out = x - x.mean(axis=0)
+    out: Floats = x - x.mean(axis=0)
     names, owner = np.unique(np.asarray(speakers), return_inverse=True)
     for index in range(len(names)):
         own = owner == index
@@ -114,7 +114,8 @@ def say(head: torch.nn.Linear, x: Floats) -> NDArray[np.float64]:
     """Posteriors ``(clips, classes)``."""
     with torch.no_grad():
         logits: NDArray[np.float64] = head(torch.from_numpy(x)).double().numpy()
-    return softmax(logits)
+    shares: NDArray[np.float64] = softmax(logits)
+    return shares
 
 
 def fold_of(speaker: str) -> int:
