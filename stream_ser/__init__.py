@@ -11,9 +11,14 @@ Example:
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from stream_ser.version import __version__
+
+# onnxruntime 1.29 and later report to Microsoft unless this variable is set when they are first imported, so it is set
+# here, before any module of the package. The user's own value stays; an empty one counts as none.
+os.environ["ORT_DISABLE_TELEMETRY"] = os.environ.get("ORT_DISABLE_TELEMETRY") or "1"
 
 if TYPE_CHECKING:
     from stream_ser.alignment import align

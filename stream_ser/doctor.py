@@ -21,11 +21,14 @@ from stream_ser.world import Session, World
 
 #: Of the JSON report.
 SCHEMA_VERSION = 1
-OLDEST_PYTHON = (3, 10)
+OLDEST_PYTHON = (3, 11)
 #: What the runtime needs, and the oldest version that it works with; onnxruntime and voice activity detection apart.
-REQUIRED = {"click": "8.1", "numpy": "2.0", "rich": "13.7", "sounddevice": "0.5", "soundfile": "0.13", "soxr": "0.5"}
-REQUIRED_BEFORE_3_11 = {"tomli": "2.0"}
-OLDEST_ONNXRUNTIME = "1.21"
+REQUIRED = {"click": "8.1", "numpy": "2.3.5", "rich": "14.3", "sounddevice": "0.5", "soundfile": "0.13", "soxr": "0.5"}
+OLDEST_ONNXRUNTIME = "1.23.2"
+#: onnxruntime's switch, the values that turn its telemetry off (in any case), and the first version that has any.
+TELEMETRY_SWITCH = "ORT_DISABLE_TELEMETRY"
+TELEMETRY_OFF = frozenset({"1", "on", "true", "y", "yes"})
+FIRST_WITH_TELEMETRY = "1.29"
 #: All are imported as ``onnxruntime``; pip lets them overwrite each other.
 FLAVOURS = (
     "onnxruntime",
@@ -37,6 +40,8 @@ FLAVOURS = (
     "onnxruntime-rocm",
     "onnxruntime-training",
 )
+#: ``sys.platform`` and the machine for which onnxruntime-gpu has wheels, and is what the package asks for.
+GPU_WHEELS = {("linux", "x86_64"), ("linux", "aarch64"), ("win32", "amd64")}
 #: Below, a stream's start and the age of its predictions are blurred.
 COARSEST_CLOCK_S = 0.002
 #: 2025-01-01: earlier than any version of this program.
@@ -82,21 +87,19 @@ def python(world: World) -> Check:
 
 def packages(world: World) -> Check:
     """All there, none too old."""
-    needed = REQUIRED | (REQUIRED_BEFORE_3_11 if world.python < (3, 11) else {})
-    found = {name: world.version(name) for name in needed}
+    found = {name: world.version(name) for name in REQUIRED}
     data = {"stream-ser": __version__, **found}
-    wrong = {name: found[name] for name, oldest in needed.items() if _is_older(found[name], oldest)}
+    wrong = {name: found[name] for name, oldest in REQUIRED.items() if _is_older(found[name], oldest)}
     if wrong:
         said = ", ".join(f"{name} {f'{have} is too old' if have else 'is missing'}" for name, have in wrong.items())
-        return Check("packages", "error", said, _pip(*(f"{name}>={needed[name]}" for name in wrong)), data)
+        return Check("packages", "error", said, _pip(*(f"{name}>={REQUIRED[name]}" for name in wrong)), data)
     return Check("packages", "ok", ", ".join(f"{name} {have}" for name, have in data.items()), data=data)
 
 
 def onnxruntime(world: World) -> Check:
-    """One flavour, not too old."""
+    """One flavour, not too old. The CPU build alone is right everywhere; it is the small one where there is no GPU."""
     found = {name: have for name in FLAVOURS if (have := world.version(name)) is not None}
-    x86 = world.machine.lower() in {"x86_64", "amd64"}
-    wanted = "onnxruntime-gpu" if world.system == "win32" or (world.system == "linux" and x86) else "onnxruntime"
+    wanted = "onnxruntime-gpu" if (world.system, world.machine.lower()) in GPU_WHEELS else "onnxruntime"
     said = ", ".join(f"{name} {have}" for name, have in found.items())
     if len(found) > 1:
         return Check(
@@ -109,7 +112,25 @@ def onnxruntime(world: World) -> Check:
     if not found or any(_is_older(have, OLDEST_ONNXRUNTIME) for have in found.values()):
         said = f"{said} is too old" if found else "not installed"
         return Check("onnxruntime", "error", said, _pip(f"{wanted}>={OLDEST_ONNXRUNTIME}"), {"installed": found})
+    if wanted not in found and "onnxruntime" in found:
+        said = f"{said}, the CPU build: smaller than {wanted}, and all that a machine without an NVIDIA GPU needs"
     return Check("onnxruntime", "ok", said, data={"installed": found})
+
+
+def telemetry(world: World) -> Check:
+    """The telemetry of onnxruntime is off: importing :mod:`stream_ser` turns it off, unless the user set the switch."""
+    value = world.variable(TELEMETRY_SWITCH)
+    found = [have for name in FLAVOURS if (have := world.version(name)) is not None]
+    reports = not found or not all(_is_older(have, FIRST_WITH_TELEMETRY) for have in found)
+    on = reports and (value or "").strip().lower() not in TELEMETRY_OFF
+    data = {"on": on, TELEMETRY_SWITCH: value}
+    if not reports:
+        return Check("telemetry", "ok", f"off: onnxruntime {found[0]} has none", data=data)
+    if not on:
+        return Check("telemetry", "ok", f"off ({TELEMETRY_SWITCH}={value})", data=data)
+    cause = f"you set {TELEMETRY_SWITCH}={value}" if value else f"{TELEMETRY_SWITCH} is not set"
+    said = f"on, because {cause}: onnxruntime reports this machine and errors to Microsoft"
+    return Check("telemetry", "warning", said, f"set {TELEMETRY_SWITCH}=1, or unset it", data)
 
 
 def provider(world: World) -> Check:
@@ -268,6 +289,7 @@ CHECKS: tuple[tuple[str, Callable[[World], Check | list[Check]]], ...] = (
     ("python", python),
     ("packages", packages),
     ("onnxruntime", onnxruntime),
+    ("telemetry", telemetry),
     ("provider", provider),
     ("models", models),
     ("voice activity detection", voices),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import sys
@@ -126,6 +127,7 @@ class World:
         system: as ``sys.platform``.
         machine: as ``platform.machine()``.
         version: of an installed package, or None.
+        variable: of the environment, or None.
         portaudio: its version.
         devices: the audio inputs.
         build: providers that onnxruntime was built with.
@@ -150,6 +152,7 @@ class World:
     system: str = sys.platform
     machine: str = field(default_factory=platform.machine)
     version: Callable[[str], str | None] = _version
+    variable: Callable[[str], str | None] = os.environ.get
     portaudio: Callable[[], str] = _portaudio_version
     devices: Callable[[], list[DeviceInfo]] = list_devices
     build: Callable[[], list[str]] = _onnxruntime_providers

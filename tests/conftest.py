@@ -41,6 +41,14 @@ STREAMING_CARD = Card(
 )
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Divide the tests among the workers as ``scheduling`` does, unless another ``--dist`` is asked for."""
+    from scheduling import GroupScheduling
+
+    return GroupScheduling(config, log) if config.getoption("dist") == "loadfile" else None
+
+
 def shared_data(name: str) -> Path | None:
     """Folder of a real corpus next to the clone, if there is one."""
     folder = ROOT.parent / "shared" / "data" / name
@@ -228,6 +236,28 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_crema_d(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generated corpus in CREMA-D's layout with both parts of the fixed list, for tests that only read it."""
     return write_crema_d(tmp_path_factory.mktemp("corpus") / "crema-d")
+
+
+@pytest.fixture(scope="session")
+def septr_run(tiny_crema_d: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A finished SepTr run of two epochs, as ``training.make`` gives it, for tests that only read it.
+
+    Each worker would train its own: ``scheduling`` keeps the modules that use it on one.
+    """
+    from training import make
+
+    trainer = make(tiny_crema_d, tmp_path_factory.mktemp("runs") / "septr")
+    trainer.fit()
+    return trainer
+
+
+@pytest.fixture(scope="session")
+def septr_export(septr_run: Any) -> Any:
+    """The export of ``septr_run``, beside its checkpoint."""
+    from stream_ser.export.to_onnx import export_checkpoint
+    from stream_ser.train.checkpoint import CHECKPOINT
+
+    return export_checkpoint(septr_run.out / CHECKPOINT, septr_run.out / "septr.onnx")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,6 +42,12 @@ def voice(
     Returns:
         ``(samples,)``.
     """
+    return _voice(seconds, seed, pitch_hz, syllables_hz, level).copy()
+
+
+# Many tests ask for the same voice, which takes longer to generate than to recognise.
+@functools.lru_cache(maxsize=32)
+def _voice(seconds: float, seed: int, pitch_hz: float, syllables_hz: float, level: float) -> NDArray[np.float32]:
     rng = np.random.default_rng(seed)
     samples = round(seconds * RATE_HZ)
     time_s = np.arange(samples) / RATE_HZ
@@ -54,9 +61,10 @@ def voice(
     tone = np.zeros(samples)
     formants_hz = [np.interp(2 * beat, np.arange(2 * syllables), vowel) for vowel in vowels.T]
     for harmonic in range(1, int(4_000.0 / (1.3 * pitch_hz)) + 1):
+        wave = np.sin(harmonic * phase)
         for formant_hz, width_hz, gain in zip(formants_hz, (80.0, 100.0, 150.0), (1.0, 0.6, 0.35), strict=True):
             resonance = gain / (1.0 + ((harmonic * f0_hz - formant_hz) / width_hz) ** 2)
-            tone += resonance * np.sin(harmonic * phase) / np.sqrt(harmonic)
+            tone += resonance * wave / np.sqrt(harmonic)
     noise = rng.standard_normal(samples)
     swing = np.sin(2 * np.pi * beat)
     hiss = np.diff(noise, prepend=0.0) * np.clip(-swing - 0.3, 0.0, None)

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from stream_ser.models import registry
-from stream_ser.train.auxiliary import WithSentences, sentence_loss, sentence_targets, sentences_of
-from stream_ser.train.checkpoint import CHECKPOINT, read_checkpoint, trained_network
-from stream_ser.train.corpora import Clip
-from tests.training import make, strip, tiny_config
+torch = pytest.importorskip("torch")
+
+from training import make, strip, tiny_config  # noqa: E402
+
+from stream_ser.models import registry  # noqa: E402
+from stream_ser.train.auxiliary import WithSentences, sentence_loss, sentence_targets, sentences_of  # noqa: E402
+from stream_ser.train.checkpoint import CHECKPOINT, read_checkpoint, trained_network  # noqa: E402
+from stream_ser.train.corpora import Clip  # noqa: E402
+from stream_ser.train.loop import Trainer  # noqa: E402
 
 
 def clip(text: str, speaker: str = "s") -> Clip:
@@ -51,19 +54,21 @@ def test_both_heads_see_one_embedding() -> None:
     torch.testing.assert_close(out[:, config.model.num_classes :], both.sentences(network.embed(x)))
 
 
-def test_the_task_changes_learning_and_leaves_the_network_as_it_was(tiny_crema_d: Path, tmp_path: Path) -> None:
-    plain = make(tiny_crema_d, tmp_path / "plain")
-    plain.fit()
-    told = make(tiny_crema_d, tmp_path / "told", "train.sentences=0.5")
-    told.fit()
-    assert strip(told.history) != strip(plain.history)
-    state = read_checkpoint(tmp_path / "told" / CHECKPOINT)
-    assert set(trained_network(state).state_dict()) == set(plain.model.network.state_dict())
+@pytest.fixture(scope="module")
+def whole(tiny_crema_d: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    """An unbroken run with the task."""
+    run = make(tiny_crema_d, tmp_path_factory.mktemp("runs") / "whole", "train.sentences=0.5")
+    run.fit()
+    return run
 
 
-def test_resume_gives_what_the_unbroken_run_gives(tiny_crema_d: Path, tmp_path: Path) -> None:
-    whole = make(tiny_crema_d, tmp_path / "whole", "train.sentences=0.5")
-    whole.fit()
+def test_the_task_changes_learning_and_leaves_the_network_as_it_was(whole: Trainer, septr_run: Trainer) -> None:
+    assert strip(whole.history) != strip(septr_run.history)
+    state = read_checkpoint(whole.out / CHECKPOINT)
+    assert set(trained_network(state).state_dict()) == set(septr_run.model.network.state_dict())
+
+
+def test_resume_gives_what_the_unbroken_run_gives(whole: Trainer, tiny_crema_d: Path, tmp_path: Path) -> None:
     first = make(tiny_crema_d, tmp_path / "broken", "train.sentences=0.5")
 
     class StopError(Exception):

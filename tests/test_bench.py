@@ -169,6 +169,13 @@ def test_quiet_counts_hops_at_which_the_network_is_not_asked(tiny_model: Path) -
     assert paced([one], RATE, seconds=5.0, quiet=True, clock=FakeClock()).hops > 10
 
 
+def test_a_quiet_run_of_one_hop_measures_one(tiny_model: Path) -> None:
+    """Seconds cut from so few hops ended before the first one that counts."""
+    silence = np.zeros(RATE, np.float32)
+    one = Stream(Recognizer(load(tiny_model, "cpu"), vad=None), silence, 320, StringIO())
+    assert paced([one], RATE, hops=1, quiet=True, clock=FakeClock()).hops == 1
+
+
 def test_speech_in_which_nothing_is_heard_is_refused_instead_of_going_on_for_ever(tiny_model: Path) -> None:
     silence = np.zeros(RATE, np.float32)
     with pytest.raises(ValueError, match="no hop of speech"):

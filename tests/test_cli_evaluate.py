@@ -136,6 +136,7 @@ def test_the_part_of_a_drawn_split_is_named(call, data: str, tiny_model: Path) -
 
 
 def test_record_writes_every_corpus_into_the_card(call, data: str, folder: Path, tiny_onnx) -> None:
+    pytest.importorskip("torch")
     model = tiny_onnx("mine.onnx")
     both = ("--data", data, "--data", f"folder={folder}", "--part", "all")
     code, _, err = call("evaluate", model, *both, "--record")

@@ -31,6 +31,7 @@ def call(capsys, tmp_path: Path, monkeypatch):
     return run
 
 
+@pytest.mark.slow  # continuous integration does the same from the wheel
 def test_train_export_evaluate_file(call, tiny_crema_d: Path) -> None:
     data = f"crema-d={tiny_crema_d}"
     code, out, err = call("train", "septr", "--data", data, "--out", "runs/a", "--epochs", 1, *SMALL)

@@ -64,6 +64,7 @@ TOLERANCES = {
 }
 
 
+@pytest.mark.slow  # librosa compiles
 @pytest.mark.parametrize(("name", "frames"), list(itertools.product(NAMES, FRAMINGS)))
 def test_equals_librosa(name: str, frames: d.Frames, waves: np.ndarray) -> None:
     absolute, relative = TOLERANCES[name]
@@ -87,6 +88,7 @@ def test_silence_and_short_clips_are_finite() -> None:
         assert np.isfinite(ours(name, np.zeros(size, np.float32), FRAMINGS[0])).all()
 
 
+@pytest.mark.slow
 def test_the_mel_image_is_librosas_in_decibels(waves: np.ndarray) -> None:
     frames = FRAMINGS[1]
     images = d.mel_image(torch.from_numpy(waves), frames=frames).numpy()

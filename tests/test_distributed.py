@@ -77,6 +77,7 @@ def test_two_processes_are_one(tiny_crema_d, tmp_path) -> None:
     assert resumed.finished
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
 def test_gradients_are_averaged_and_no_thread_stays(tmp_path) -> None:
     (tmp_path / "child.py").write_text(CHILD)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from generate import voice, write_wav
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+pytestmark = [pytest.mark.signals, pytest.mark.skipif(os.name != "posix", reason="POSIX signals")]
 #: Long enough for the slowest machine; nothing waits for it unless it fails.
 PATIENCE_S = 120.0
 

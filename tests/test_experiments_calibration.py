@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 
-from stream_ser.train.experiments.calibration import MAPS, Part, compare, fit, main, probabilities
+torch = pytest.importorskip("torch")
+
+from stream_ser.train.experiments.calibration import MAPS, Part, compare, fit, main, probabilities  # noqa: E402
 
 
 def draw(rng: np.random.Generator, clips: int, scale: float, bias: tuple[float, ...] = (0.0, 0.0, 0.0)) -> Part:

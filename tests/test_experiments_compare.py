@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+pytest.importorskip("torch")
+
 from stream_ser.cli.train import train as train_command
 from stream_ser.errors import TrainError
 from stream_ser.models import registry

@@ -10,6 +10,8 @@ import pytest
 from click.testing import CliRunner
 from generate import write_crema_d
 
+pytest.importorskip("torch")
+
 from stream_ser import engine
 from stream_ser.config import DEFAULT_VAD, DeciderConfig
 from stream_ser.errors import DataError

@@ -10,6 +10,8 @@ import pytest
 from click.testing import CliRunner
 from generate import voice, write_wav
 
+pytest.importorskip("torch")
+
 from stream_ser import engine
 from stream_ser.train.experiments.false_alarms import main, measure, non_human, total
 

@@ -10,6 +10,8 @@ import pytest
 from click.testing import CliRunner
 from generate import voice
 
+pytest.importorskip("torch")
+
 from stream_ser.engine import load
 from stream_ser.errors import DataError
 from stream_ser.train import corpora

@@ -80,7 +80,9 @@ def test_sample_by_sample_gives_the_same_bits() -> None:
     np.testing.assert_array_equal(stream(samples, [1]), log_mel(samples))
 
 
-@pytest.mark.parametrize("normalization", ["corpus", "level", "sample"])
+@pytest.mark.parametrize(
+    "normalization", ["corpus", *(pytest.param(name, marks=pytest.mark.slow) for name in ("level", "sample"))]
+)
 def test_a_hop_allocates_nothing_that_grows_with_it(normalization: str) -> None:
     config, window, hop = FeatureConfig(normalization=normalization), 300, 10
     framer, stage = Framer(config.n_fft, config.hop_length), LogMel(config)

@@ -51,9 +51,16 @@ def checkpoint(folder, **changes) -> tuple[Multitask, str]:
     return network, folder / CHECKPOINT
 
 
-def test_whole_streamed_and_onnx_agree(tmp_path):
-    _, path = checkpoint(tmp_path)
-    done = export.export_multitask(path, tmp_path / "m.onnx")
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A network and its export."""
+    folder = tmp_path_factory.mktemp("exported")
+    network, path = checkpoint(folder)
+    return network, export.export_multitask(path, folder / "m.onnx")
+
+
+def test_whole_streamed_and_onnx_agree(exported):
+    _, done = exported
     assert max(done.torch_streaming, done.onnx_streaming) < 1e-5
     card = done.card
     assert (card.kind, card.stride, card.window.hop, card.delay_frames) == ("multitask", 4, 24, 12)
@@ -64,11 +71,10 @@ def test_whole_streamed_and_onnx_agree(tmp_path):
     assert "trained on x: MIT" in card.licence
 
 
-def test_the_runtime_hears_what_torch_hears(tmp_path):
+def test_the_runtime_hears_what_torch_hears(exported):
     """From raw log-mel through the engine, over more hops than the export compared."""
-    network, path = checkpoint(tmp_path)
-    export.export_multitask(path, tmp_path / "m.onnx")
-    engine = Engine(tmp_path / "m.onnx", "cpu")
+    network, done = exported
+    engine = Engine(done.path, "cpu")
     card = engine.card
     samples = 0.1 * np.random.default_rng(0).standard_normal(160 * 24 * 20 + 512 - 160).astype(np.float32)
     raw = log_mel(samples, card.features)

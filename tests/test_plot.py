@@ -9,14 +9,15 @@ import tracemalloc
 import numpy as np
 import pytest
 from cli_fakes import call, fake_engine, microphone, noise, one_line, wav  # noqa: F401 - fixtures
-from matplotlib import image
 
-from stream_ser.config import FeatureConfig
-from stream_ser.events import SILENCE, UNCERTAIN, Decision, Gap, Prediction, StreamInfo, Summary, Transcript, Word
-from stream_ser.features import log_mel
-from stream_ser.sinks import plot
-from stream_ser.sinks.plot import Plot, draw
-from stream_ser.sinks.plot_state import MOST_WORDS, PlotState
+image = pytest.importorskip("matplotlib.image")
+
+from stream_ser.config import FeatureConfig  # noqa: E402
+from stream_ser.events import SILENCE, UNCERTAIN, Decision, Gap, Prediction, StreamInfo, Summary, Transcript, Word  # noqa: E402
+from stream_ser.features import log_mel  # noqa: E402
+from stream_ser.sinks import plot  # noqa: E402
+from stream_ser.sinks.plot import Plot, draw  # noqa: E402
+from stream_ser.sinks.plot_state import MOST_WORDS, PlotState  # noqa: E402
 
 LABELS = ("anger", "happy")
 HOP = 4

@@ -12,7 +12,6 @@ from training import make  # noqa: E402
 
 from stream_ser import engine  # noqa: E402
 from stream_ser.errors import ModelError, TrainError  # noqa: E402
-from stream_ser.export.to_onnx import export_checkpoint  # noqa: E402
 from stream_ser.models import registry  # noqa: E402
 from stream_ser.train import finetune, pretrained  # noqa: E402
 from stream_ser.train.checkpoint import CHECKPOINT, read_checkpoint, trained_network  # noqa: E402
@@ -21,15 +20,13 @@ LABELS = ("anger", "disgust", "fear", "happy", "neutral", "sad")
 
 
 @pytest.fixture(scope="module")
-def run(tiny_crema_d, tmp_path_factory):
-    made = make(tiny_crema_d, tmp_path_factory.mktemp("runs") / "first")
-    made.fit()
-    return made
+def run(septr_run):
+    return septr_run
 
 
 @pytest.fixture(scope="module")
-def exported(run):
-    return export_checkpoint(run.out / CHECKPOINT, run.out / "septr.onnx").path
+def exported(septr_export):
+    return septr_export.path
 
 
 def test_what_comes_back_is_what_went_out(run, exported) -> None:

@@ -123,4 +123,4 @@ def test_what_tensorrt_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     said = cuda.lacking(cuda.TENSORRT_LIBRARY)
     major = re.search(r"libnvinfer\.so\.(\d+)", said)[1]
     assert re.search(rf"'tensorrt-cu\d+=={major}\.\*'", said)
-    assert "libnv" not in cuda.lacking()
+    assert "libnvinfer" not in cuda.lacking()

@@ -157,6 +157,7 @@ def test_png(call, folder: Path, tmp_path: Path) -> None:
 
 
 def test_latency_of_the_onnx_file(call, folder: Path, tiny_model: Path) -> None:
+    pytest.importorskip("torch")
     (folder / "small" / "mine.onnx").write_bytes(tiny_model.read_bytes())
     code, out, _ = call("report", folder / "small", folder / "large", "--latency", "--json")
     assert code == 0

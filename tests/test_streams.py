@@ -202,6 +202,7 @@ def test_an_unknown_label_is_refused(one, tiny_onnx) -> None:
 
 
 def test_the_command(call, tmp_path, tiny_onnx) -> None:
+    pytest.importorskip("torch")
     model = tiny_onnx("mine.onnx")
     folder = write_crema_d(tmp_path / "crema-d", actors=("1009", "1011"), sentences=("DFA",), seconds=1.0)
     base = ("evaluate", model, "--data", f"crema-d={folder}", "--speaker", "crema-d/1009", "--stream")

@@ -53,6 +53,7 @@ def test_a_resumed_run_equals_an_unbroken_one(tiny_crema_d, tmp_path) -> None:
         assert torch.equal(value, resumed.average.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_loses_no_finished_epoch(tiny_crema_d, tmp_path) -> None:
     """A process that is killed for good (SIGKILL), at a moment that differs from one test run to the next."""
     changes = (*NOISY, "train.epochs=12", "train.threads=1")
@@ -99,10 +100,8 @@ def test_it_stops_early_and_stays_stopped(tiny_crema_d, tmp_path) -> None:
     assert strip(again.history) == strip(run.history)
 
 
-def test_an_older_checkpoint_goes_on(tiny_crema_d, tmp_path) -> None:
+def test_an_older_checkpoint_goes_on(septr_run, tiny_crema_d, tmp_path) -> None:
     """One from before there were schedules, teachers and starts to remember."""
-    run = make(tiny_crema_d, tmp_path / "new")
-    run.fit()
     with pytest.raises(KilledError):
         make(tiny_crema_d, tmp_path / "old").fit(on_epoch=kill)
     state = read_checkpoint(tmp_path / "old" / CHECKPOINT)
@@ -116,7 +115,7 @@ def test_an_older_checkpoint_goes_on(tiny_crema_d, tmp_path) -> None:
     resumed = make(tiny_crema_d, tmp_path / "old")
     assert resumed.resume()
     resumed.fit()
-    assert strip(resumed.history) == strip(run.history)
+    assert strip(resumed.history) == strip(septr_run.history)
 
 
 def test_predictions_are_those_of_the_scores(tiny_crema_d, tmp_path) -> None:

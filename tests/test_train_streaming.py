@@ -10,6 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from training import make, strip  # noqa: E402
+
 from stream_ser.errors import TrainError  # noqa: E402
 from stream_ser.models import registry  # noqa: E402
 from stream_ser.train import corpora, presets, splits  # noqa: E402
@@ -19,7 +21,6 @@ from stream_ser.train.loop import Trainer  # noqa: E402
 from stream_ser.train.moments import EarlyToo  # noqa: E402
 from stream_ser.train.objective import Objective  # noqa: E402
 from stream_ser.train.recipe import RunConfig, TrainConfig  # noqa: E402
-from tests.training import make, strip  # noqa: E402
 
 TINY = (
     "window.frames=128",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -31,15 +32,20 @@ _KINDS = {
 }
 
 
-def current_commit() -> str:
-    """Commit of the checkout that this file lies in, ``+`` for uncommitted changes; empty for an installed wheel."""
-    folder = Path(__file__).resolve().parent
-    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+def current_commit(folder: Path | None = None) -> str:
+    """Commit of a checkout, by default this file's, ``+`` for uncommitted changes; empty for an installed wheel."""
+    # Not `describe --dirty`, which locks and rewrites the index: whoever commits at that moment would be refused.
+    folder = folder or Path(__file__).resolve().parent
+    command = ["git", "--no-optional-locks", "-C", str(folder), "status", "--porcelain=v2", "--branch", "-uno"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    head = re.search(r"^# branch\.oid ([0-9a-f]{12})", done.stdout, re.MULTILINE)
+    if done.returncode != 0 or head is None:
+        return ""
+    changed = any(not line.startswith("#") for line in done.stdout.splitlines())
+    return head[1] + ("+" if changed else "")
 
 
 def load_as_data(path: Path, command: str) -> Any:

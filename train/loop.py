@@ -152,8 +152,8 @@ class Trainer:
         network = self.world.synchronize_batch_norm(network, self.device)
         self.cost = complexity(network, config.model.n_mels, config.model.n_frames)
         self.model = Normalized(network, self.mean, self.std, config.features).to(self.device)
-        # Convolutions run faster on CPU with the channels last; torch's stubs do not know this overload.
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Convolutions run faster on CPU with the channels last.
+        self.model.to(memory_format=torch.channels_last)
         self.features = TorchLogMel(config.features).to(self.device)
         self.optimizer = make_optimizer(self.model.network, config.train)
         asked: Embedder = EarlyToo(network, config.features) if config.train.early else network

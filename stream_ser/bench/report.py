@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -196,7 +197,8 @@ class Bench:
             report.runs.append(paced([self._stream(speech, nowhere)], self.rate, hops=options.hops))
             self._say("a quiet room")
             quiet = self._stream(material.quiet(self.rate), nowhere)
-            report.runs.append(paced([quiet], self.rate, seconds=min(30.0, seconds), quiet=True))
+            hops = min(options.hops, math.ceil(30.0 * self.rate / self.hop))
+            report.runs.append(paced([quiet], self.rate, hops=hops, quiet=True))
         for streams in options.streams:
             self._say(f"{streams} streams at once")
             report.runs.append(self._many(speech, nowhere, streams, max(TRIAL_S, 40 * self.hop / self.rate)))

@@ -19,17 +19,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 #: Commands that have ``--config``, and their modules.
 CONFIGURED = {"listen": "stream_ser.cli.listen", "file": "stream_ser.cli.file", "demo": "stream_ser.cli.demo"}

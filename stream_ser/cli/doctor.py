@@ -18,7 +18,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(as_json: bool) -> int:
-    """Check Python, packages, models, GPU libraries, microphones, folders, clock and terminal.
+    """Check Python, packages, telemetry, models, GPU libraries, microphones, folders, clock and terminal.
 
     Exit code 0 without an error, 1 with one; warnings do not count.
     """

@@ -113,9 +113,8 @@ def fit_head(
 def say(head: torch.nn.Linear, x: Floats) -> NDArray[np.float64]:
     """Posteriors ``(clips, classes)``."""
     with torch.no_grad():
-        logits: NDArray[np.float64] = head(torch.from_numpy(x)).double().numpy()
-    shares: NDArray[np.float64] = softmax(logits)
-    return shares
+        posteriors: NDArray[np.float64] = softmax(head(torch.from_numpy(x)).double().numpy())
+    return posteriors
 
 
 def fold_of(speaker: str) -> int:
