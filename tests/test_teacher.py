@@ -168,7 +168,8 @@ def test_the_command_writes_a_file_that_training_reads(tmp_path: Path, tiny_crem
     assert '"validation, centred on the speaker"' in first.output
     file = Taught.read(tmp_path / "t.npz")
     clips = corpora.load("crema-d", tiny_crema_d).clips
-    assert file.features.shape == (len(clips), 5)
+    assert file.features.shape == (len(clips), 3 * 2 * 6 + 5)
+    np.testing.assert_allclose(file.features.std(axis=0), 1.0, atol=0.05)
     for clip in clips:
         said = file.posterior[file.rows[key_of(clip)]].sum()
         assert said == pytest.approx(0.0 if clip.part == "validation" else 1.0, abs=1e-4)
