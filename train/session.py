@@ -228,7 +228,14 @@ def _second_step(
 
 
 @torch.no_grad()
-def measure(head: SessionHead, utterances: Utterances, *, draws: int = 3, seed: int = 5) -> dict[str, dict[int, float]]:
+def measure(
+    head: SessionHead,
+    utterances: Utterances,
+    own: NDArray[np.float32] | None = None,
+    *,
+    draws: int = 3,
+    seed: int = 5,
+) -> dict[str, dict[int, float]]:
     """UAR by mix and by the number of utterances heard before, 0 being without a memory.
 
     Every clip is the present utterance once a draw. Answers are among the classes that occur.
@@ -236,6 +243,8 @@ def measure(head: SessionHead, utterances: Utterances, *, draws: int = 3, seed: 
     Args:
         head: fitted on other speakers.
         utterances: of speakers with two clips or more.
+        own: logits of another classifier ``(clips, classes)``, to which is added by how much the memory changes those
+            of ``head``; without them the logits are the head's.
         draws: of the earlier utterances, averaged.
         seed: of the draws.
     """
@@ -254,7 +263,10 @@ def measure(head: SessionHead, utterances: Utterances, *, draws: int = 3, seed: 
                     rng = np.random.default_rng((seed, draw, count))
                     drawn = torch.from_numpy(draw_history(utterances, rows, count, mix, rng))
                     session = summed(inputs[drawn], posteriors[drawn])
-                said = restrict(softmax(head(inputs, session).double().numpy()), present)
+                logits = head(inputs, session)
+                if own is not None:
+                    logits = logits - head.base(inputs) + torch.from_numpy(own)
+                said = restrict(softmax(logits.double().numpy()), present)
                 right = answers(said) == utterances.truth
                 found.append(np.mean([right[utterances.truth == c].mean() for c in np.flatnonzero(present)]))
             table[mix][count] = float(np.mean(found))

@@ -26,10 +26,17 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from stream_ser.config import FeatureConfig
+from stream_ser.errors import TrainError
+from stream_ser.features import log_mel
+from stream_ser.models.streaming_septr import StreamingSepTr
 from stream_ser.train import selection, whisper
+from stream_ser.train.checkpoint import trained_network
 from stream_ser.train.corpora import EMOTIONS, Clip, Corpus
 from stream_ser.train.dataset import read_waves
+from stream_ser.train.finetune import read_run
 from stream_ser.train.metrics import score, softmax
+from stream_ser.train.normalize import normalize
+from stream_ser.train.recipe import RunConfig
 from stream_ser.train.taught import key_of
 from stream_ser.train.waves import to_float32
 
@@ -64,14 +71,45 @@ def pooled(corpus: Corpus, cache: Path | None, advance: Callable[[], object] = l
     found = []
     with torch.no_grad():
         for wave in read_waves(corpus.clips, FeatureConfig()):
-            log_mel = encoder.log_mel(torch.from_numpy(to_float32(wave[:LONGEST]))[None])
-            found.append(torch.stack([x[0].mean(dim=0) for x in encoder.hidden(log_mel, LAYERS)]).numpy())
+            spectrum = encoder.log_mel(torch.from_numpy(to_float32(wave[:LONGEST]))[None])
+            found.append(torch.stack([x[0].mean(dim=0) for x in encoder.hidden(spectrum, LAYERS)]).numpy())
             advance()
     if path is not None:
         make_parent(path)
         np.savez(path, keys=np.asarray(keys), pooled=np.stack(found).astype(np.float16))
     stacked: Floats = np.stack(found)
     return stacked
+
+
+@torch.no_grad()
+def taught_outputs(run: Path, clips: Sequence[Clip]) -> tuple[Floats, Floats]:
+    """What a streaming pupil says at the end of each whole clip: logits and the teacher's features.
+
+    Args:
+        run: folder of ``stream-ser train streaming-septr --taught``.
+        clips: to be heard, each as a stream of its own.
+
+    Returns:
+        ``(clips, classes)`` and ``(clips, width)``.
+
+    Raises:
+        TrainError: no such run, of another network, or without a teacher's file.
+    """
+    state = read_run(run)
+    network, config = trained_network(state), RunConfig.from_dict(state["config"])
+    if not isinstance(network, StreamingSepTr) or not state.get("features_head"):
+        raise TrainError(f"{run}: not a run of streaming-septr with --taught")
+    weight, bias = (state["features_head"][name] for name in ("weight", "bias"))
+    mean, std = (np.asarray(state[name], np.float32) for name in ("mean", "std"))
+    stride = network.config.stride
+    logits, features = [], []
+    for wave in read_waves(clips, config.features):
+        heard = torch.from_numpy(log_mel(to_float32(wave), config.features))[None]
+        heard = heard[..., : max(stride, heard.shape[-1] // stride * stride)]
+        embedding = network.moments(normalize(heard, config.features, mean, std))[0, -1]
+        logits.append(network.head(embedding).numpy())
+        features.append((weight @ embedding + bias).numpy())
+    return np.stack(logits), np.stack(features)
 
 
 def centred(x: Floats, speakers: Sequence[str], prior: float = PRIOR) -> Floats:
@@ -211,14 +249,14 @@ def main(data: tuple[str, ...], plain: tuple[str, ...], cache: Path | None, widt
     posterior[train] = unheard_posteriors(
         inputs[train], truth[train], [s for s, chosen in zip(speakers, train, strict=True) if chosen], len(EMOTIONS)
     )
-    parts = []
+    columns = []
     for layer in (layers[:, -2], layers[:, -1], layers[:, -2:]):
         plain_x = standardized(layer.reshape(len(clips), -1))
         centred_x = centred(plain_x, speakers)
         spread = centred_x[train].std(axis=0)
         for x, heads_on in ((plain_x, plain_x), (plain_x / spread, centred_x / spread)):
-            parts.append(unheard_scores(x, heads_on, truth, speakers, train, len(EMOTIONS)))
-    scores = standardized(np.hstack(parts))
+            columns.append(unheard_scores(x, heads_on, truth, speakers, train, len(EMOTIONS)))
+    scores = standardized(np.hstack(columns))
     about = f"Whisper tiny.en layers 2 and 3, heads on {' + '.join(corpus.name for corpus in labelled)}"
     np.savez(
         out,
