@@ -401,3 +401,40 @@ def test_a_card_does_not_say_where_folders_lay() -> None:
         "reverb_folder": "",
         "noise_p": 0.5,
     }
+
+
+def test_a_splice_holds_pieces_of_its_clips_alone() -> None:
+    waves = [np.full(16_000, value, np.float32) for value in (0.1, 0.2, 0.4)]
+    config = replace(OFF, splice_p=1.0, splice_s=(0.2, 0.3))
+    out = augment.splice(waves, config, 16_000, rng())
+    assert out.shape == (16_000,)
+    assert out.dtype == np.float32
+    # Away from the cross-fades each sample is that of one of the clips, and every clip has a share.
+    shares = [np.isclose(out, value, atol=1e-6).mean() for value in (0.1, 0.2, 0.4)]
+    assert sum(shares) > 0.75
+    assert min(shares) > 0.05
+    assert out.max() <= 0.4 + 1e-6
+    alone = augment.splice([np.arange(16_000, dtype=np.float32)], config, 16_000, rng())
+    assert alone.shape == (16_000,)
+    assert (np.diff(alone) < 0).any()  # shuffled
+
+
+def test_a_clip_that_is_shorter_than_a_piece_is_spliced_too() -> None:
+    out = augment.splice([np.ones(1_000, np.float32)], replace(OFF, splice_s=(0.5, 1.0)), 16_000, rng())
+    assert out.shape == (1_000,)
+
+
+def test_what_belongs_to_a_clip_is_not_asked_of_a_splice() -> None:
+    waves = [np.full(16_000, level, np.int16) for level in (1_000, 2_000, 4_000, 8_000)]
+    targets = np.hstack((np.eye(2)[[0, 0, 1, 1]], np.full((4, 3), 7.0))).astype(np.float32)
+    groups = np.array([0, 0, 1, 1])
+    data = windows(waves, targets, replace(OFF, splice_p=1.0), groups=groups, own=2)
+    for samples, said in data.epoch((0,)):
+        assert not said[:, 2:].any()
+        for row, target in zip(samples.numpy(), said.numpy(), strict=True):
+            level = np.abs(row).max() * 32_768
+            assert (level > 3_000) == bool(target[1])  # pieces come from the own group alone
+    data = windows(waves, targets, replace(OFF, splice_p=0.0), groups=groups, own=2)
+    assert all((said[:, 2:] == 7.0).all() for _, said in data.epoch((0,)))
+    with pytest.raises(DataError, match="same speaker and label"):
+        windows(waves, targets, replace(OFF, splice_p=0.5))

@@ -141,9 +141,9 @@ def test_a_centre_is_the_speakers_mean_pulled_back() -> None:
 def test_a_posterior_never_comes_from_the_speaker_itself() -> None:
     """Labels that each speaker has drawn at will can be learnt by heart, but not known of somebody unheard."""
     rng = np.random.default_rng(0)
-    speakers = [f"x/{n}" for n in range(40) for _ in range(20)]
-    x = np.repeat(np.eye(40, dtype=np.float32) * 20.0, 20, axis=0)
-    truth = np.repeat(rng.integers(0, 2, 40), 20)
+    speakers = [f"x/{n}" for n in range(40) for _ in range(100)]
+    x = np.repeat(np.eye(40, dtype=np.float32) * 20.0, 100, axis=0)
+    truth = np.repeat(rng.integers(0, 2, 40), 100)
     own = teacher.say(teacher.fit_head(x, truth, 2, decay=0.0), x)
     assert (own.argmax(axis=1) == truth).mean() > 0.95
     unheard = teacher.unheard_posteriors(x, truth, speakers, 2)
@@ -168,7 +168,8 @@ def test_the_command_writes_a_file_that_training_reads(tmp_path: Path, tiny_crem
     assert '"validation, centred on the speaker"' in first.output
     file = Taught.read(tmp_path / "t.npz")
     clips = corpora.load("crema-d", tiny_crema_d).clips
-    assert file.features.shape == (len(clips), 5)
+    assert file.features.shape == (len(clips), 3 * 2 * 6 + 5)
+    np.testing.assert_allclose(file.features.std(axis=0), 1.0, atol=0.05)
     for clip in clips:
         said = file.posterior[file.rows[key_of(clip)]].sum()
         assert said == pytest.approx(0.0 if clip.part == "validation" else 1.0, abs=1e-4)

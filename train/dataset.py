@@ -18,7 +18,7 @@ from stream_ser.errors import DataError
 from stream_ser.features import hann_window, log_mel, mel_filterbank
 from stream_ser.framer import fullest_window_ends
 
-from .augment import AugmentConfig, Sounds, augment_wave, expanded, with_speeds
+from .augment import AugmentConfig, Sounds, augment_wave, expanded, splice, with_speeds
 from .corpora import Clip
 from .normalize import levelled
 from .waves import Waves, to_float32, to_int16
@@ -113,6 +113,12 @@ def evaluation_windows(
     return np.stack(windows), np.asarray(owners, dtype=np.int64)
 
 
+def _mates(groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """For each clip the other clips of its group."""
+    members = {group: np.flatnonzero(groups == group) for group in np.unique(groups)}
+    return [members[group][members[group] != clip] for clip, group in enumerate(groups)]
+
+
 class TrainingWindows:
     """Augmented training batches, one epoch at a time. The epoch's seed fixes every draw.
 
@@ -127,6 +133,9 @@ class TrainingWindows:
         weights: probability of each clip to be drawn ``(clips,)``, with replacement, for class balance; default: each
             clip once an epoch.
         seed: of the copies that are made here, once.
+        groups: which clips may be spliced together, those with the same value, ``(clips,)``: same speaker and label.
+        own: columns of the targets from which on they belong to a clip alone (what is said in it): set to zero for a
+            window that is spliced.
 
     Attributes:
         batches: batches an epoch; the last, smaller one is dropped, for batch norm's sake.
@@ -145,6 +154,8 @@ class TrainingWindows:
         batch_size: int,
         weights: NDArray[np.float64] | None = None,
         seed: int = 0,
+        groups: NDArray[np.int64] | None = None,
+        own: int | None = None,
     ) -> None:
         sets = len(augment.expand)
         if sets * len(waves) < batch_size:
@@ -159,6 +170,10 @@ class TrainingWindows:
             targets = np.eye(int(targets.max()) + 1, dtype=np.float32)[targets.astype(np.int64)]
         self._targets = np.tile(targets.astype(np.float32), (sets, 1))
         self._weights = None if weights is None else np.tile(weights / (sets * weights.sum()), sets)
+        if augment.splice_p > 0.0 and (groups is None or len(groups) != len(waves)):
+            raise DataError("augment.splice_p needs to know which clips are of the same speaker and label")
+        self._mates = _mates(groups) if augment.splice_p > 0.0 and groups is not None else []
+        self._own = self._targets.shape[1] if own is None else own
         self._clips = len(waves)
         self._size = features.samples_for(window.frames)
         self._rate = features.sample_rate
@@ -216,10 +231,24 @@ class TrainingWindows:
         for index in range(self.batches):
             chosen = order[index * self._batch_size : (index + 1) * self._batch_size]
             waves = np.empty((len(chosen), self._size), dtype=np.float32)
+            targets = self._targets[chosen]
             for row, item in enumerate(chosen):
                 wave = to_float32(self._draw(int(item), rng))
+                # What is off draws nothing, so that an older recipe keeps its draws.
+                if self._mates and rng.random() < self._augment.splice_p:
+                    wave = self._spliced(wave, int(item), rng)
+                    targets[row, self._own :] = 0.0
                 waves[row] = augment_wave(wave, self._size, self._augment, self._rate, rng, self._sounds)
-            yield torch.from_numpy(waves), torch.from_numpy(self._targets[chosen])
+            yield torch.from_numpy(waves), torch.from_numpy(targets)
+
+    def _spliced(self, wave: NDArray[np.float32], item: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Pieces of a clip and of up to three others of its group, at the same speed or whatever is drawn for them."""
+        number, clip = divmod(item, self._clips)
+        mates = self._mates[clip]
+        others = rng.choice(mates, size=min(3, len(mates)), replace=False).tolist() if len(mates) else []
+        parts = [to_float32(self._draw(number * self._clips + other, rng)) for other in others]
+        joined: NDArray[np.float32] = splice([wave, *parts], self._augment, self._rate, rng)
+        return joined
 
     def _draw(self, item: int, rng: np.random.Generator) -> NDArray[np.int16]:
         """A clip's copy, of those that its set has."""

@@ -141,6 +141,8 @@ class Trainer:
             config.train.batch_size,
             weights=drawn,
             seed=config.train.seed,
+            groups=self._groups(),
+            own=len(self.labels),
         )
         torch.manual_seed(config.train.seed)
         network = registry.build(config.network, config.model)
@@ -185,6 +187,11 @@ class Trainer:
             return np.hstack(parts), 0
         features = self.taught.features_of(clips)
         return np.hstack((*parts, features)), features.shape[1]
+
+    def _groups(self) -> NDArray[np.int64]:
+        """A number for each speaker and label, ``(clips,)``, of the training clips and of plain speech."""
+        names = [f"{clip.speaker} {clip.label}" for clip in (*self.split.train, *self.ordinary)]
+        return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
     @property
     def finished(self) -> bool:

@@ -79,9 +79,9 @@ class TrainConfig:
     votes: float = 0.0
     sentences: float = 0.3
     early: float = 0.0
-    taught: float = 0.3
+    taught: float = 0.5
     features: float = 0.3
-    ordinary: float = 0.6
+    ordinary: float = 0.9
     balance: Balance = "none"
     distill: float = 0.5
     distill_temperature: float = 2.0

@@ -1,8 +1,8 @@
 """Augmentation of training clips. It is applied after the split, to the training part alone.
 
-On samples, as windows are drawn: speed, pitch, stretch, time shift, room, noise, telephone, gain. On the spectrogram:
-masks and mix-up. Ahead of training: further copies of the set (``expand``). Everything draws from the generator or
-the seed that is passed in, so a seed reproduces a run.
+On samples, as windows are drawn: splicing, speed, pitch, stretch, time shift, room, noise, telephone, gain. On the
+spectrogram: masks and mix-up. Ahead of training: further copies of the set (``expand``). Everything draws from the
+generator or the seed that is passed in, so a seed reproduces a run.
 """
 
 from stream_ser.train.waves import coloured_noise
@@ -14,6 +14,7 @@ from .noise import add_noise, noise_bank
 from .rooms import add_reverb, convolved
 from .sounds import Sounds
 from .spectrum import mixup, spec_augment
+from .splice import splice
 from .window import augment_wave, draw_end, place
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "pitch_shifted",
     "place",
     "spec_augment",
+    "splice",
     "stretched",
     "telephone",
     "with_speeds",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 EXPANSIONS = ("original", "noise", "pitch", "stretch")
 
 _PROBABILITIES = (
+    "splice_p",
     "cut_p",
     "noise_p",
     "noise_recorded",
@@ -28,7 +29,7 @@ _NOT_NEGATIVE = (
     "mel_mask_bands",
     "mixup_alpha",
 )
-_RANGES = ("noise_snr_db", "reverb_rt60_s", "pitch_semitones", "stretch_rates")
+_RANGES = ("splice_s", "noise_snr_db", "reverb_rt60_s", "pitch_semitones", "stretch_rates")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class AugmentConfig:
         stretch_rates: range of the tempo, 2 is twice as fast; drawn once a clip.
         expand: the sets that make up an epoch, of ``original``, ``noise``, ``pitch`` and ``stretch``: four of them make
             the epoch four times as long. What is drawn as windows are cut comes on top.
+        splice_p: probability that a window is cut from pieces of several clips of the same speaker and label, which
+            takes the sentence away and leaves voice, room and emotion; what belongs to one clip is then not asked for.
+        splice_s: range of the length of a piece.
         cut_p: time shift to the right: probability that the window ends before the clip does, as it does while
             somebody is still speaking.
         trail_s: time shift to the left: longest silence after the clip, seconds.
@@ -71,6 +75,8 @@ class AugmentConfig:
     stretch_p: float = 0.0
     stretch_rates: tuple[float, float] = (0.8, 1.25)
     expand: tuple[str, ...] = ("original",)
+    splice_p: float = 0.0
+    splice_s: tuple[float, float] = (0.3, 1.0)
     cut_p: float = 0.2
     trail_s: float = 0.5
     gain_db: float = 6.0
@@ -106,6 +112,8 @@ class AugmentConfig:
             low_high = getattr(self, name)
             if len(low_high) != 2 or not low_high[0] <= low_high[1]:
                 raise ValueError(f"{name} must be a lower and an upper bound")
+        if self.splice_s[0] < 0.1:
+            raise ValueError("splice_s must be at least 0.1")
         if self.reverb_rt60_s[0] <= 0.0:
             raise ValueError("reverb_rt60_s must be positive")
         if not (self.pitch_semitones[0] >= -24.0 and self.pitch_semitones[1] <= 24.0):

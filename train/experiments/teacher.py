@@ -5,7 +5,11 @@
 The features are the mean over time of the outputs of Whisper's layers 2 and 3 (:mod:`stream_ser.train.whisper`). A
 linear head on them, centred on each speaker, is fitted on labelled clips; what it says of a training speaker comes from
 a head that has not heard that speaker (five folds by speaker). Validation clips are neither fitted on nor taught.
-The features to be learnt are the leading principal components of layer 3, with unit variance.
+The features to be learnt are scores: what linear heads on layer 2, on layer 3 and on both give for each class before
+the softmax. Half of the heads were fitted on features centred on the speaker and are applied without centring: such a
+score minus its mean over a session is the score of a centred head, so that a pupil who gives the scores can be centred
+as the teacher was. Behind them stand leading principal components. Emotion lies in directions of little variance, which
+components alone would leave out (LOG.md). All have unit variance.
 """
 
 from __future__ import annotations
@@ -22,10 +26,17 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from stream_ser.config import FeatureConfig
+from stream_ser.errors import TrainError
+from stream_ser.features import log_mel
+from stream_ser.models.streaming_septr import StreamingSepTr
 from stream_ser.train import selection, whisper
+from stream_ser.train.checkpoint import trained_network
 from stream_ser.train.corpora import EMOTIONS, Clip, Corpus
 from stream_ser.train.dataset import read_waves
+from stream_ser.train.finetune import read_run
 from stream_ser.train.metrics import score, softmax
+from stream_ser.train.normalize import normalize
+from stream_ser.train.recipe import RunConfig
 from stream_ser.train.taught import key_of
 from stream_ser.train.waves import to_float32
 
@@ -54,18 +65,51 @@ def pooled(corpus: Corpus, cache: Path | None, advance: Callable[[], object] = l
         with np.load(path, allow_pickle=False) as file:
             rows = {key: row for row, key in enumerate(file["keys"].tolist())}
             if all(key in rows for key in keys):
-                return np.asarray(file["pooled"][[rows[key] for key in keys]], np.float32)
+                kept: Floats = file["pooled"][[rows[key] for key in keys]].astype(np.float32)
+                return kept
     encoder = whisper.tiny_en()
     found = []
     with torch.no_grad():
         for wave in read_waves(corpus.clips, FeatureConfig()):
-            log_mel = encoder.log_mel(torch.from_numpy(to_float32(wave[:LONGEST]))[None])
-            found.append(torch.stack([x[0].mean(dim=0) for x in encoder.hidden(log_mel, LAYERS)]).numpy())
+            spectrum = encoder.log_mel(torch.from_numpy(to_float32(wave[:LONGEST]))[None])
+            found.append(torch.stack([x[0].mean(dim=0) for x in encoder.hidden(spectrum, LAYERS)]).numpy())
             advance()
     if path is not None:
         make_parent(path)
         np.savez(path, keys=np.asarray(keys), pooled=np.stack(found).astype(np.float16))
-    return np.stack(found)
+    stacked: Floats = np.stack(found)
+    return stacked
+
+
+@torch.no_grad()
+def taught_outputs(run: Path, clips: Sequence[Clip]) -> tuple[Floats, Floats]:
+    """What a streaming pupil says at the end of each whole clip: logits and the teacher's features.
+
+    Args:
+        run: folder of ``stream-ser train streaming-septr --taught``.
+        clips: to be heard, each as a stream of its own.
+
+    Returns:
+        ``(clips, classes)`` and ``(clips, width)``.
+
+    Raises:
+        TrainError: no such run, of another network, or without a teacher's file.
+    """
+    state = read_run(run)
+    network, config = trained_network(state), RunConfig.from_dict(state["config"])
+    if not isinstance(network, StreamingSepTr) or not state.get("features_head"):
+        raise TrainError(f"{run}: not a run of streaming-septr with --taught")
+    weight, bias = (state["features_head"][name] for name in ("weight", "bias"))
+    mean, std = (np.asarray(state[name], np.float32) for name in ("mean", "std"))
+    stride = network.config.stride
+    logits, features = [], []
+    for wave in read_waves(clips, config.features):
+        heard = torch.from_numpy(log_mel(to_float32(wave), config.features))[None]
+        heard = heard[..., : max(stride, heard.shape[-1] // stride * stride)]
+        embedding = network.moments(normalize(heard, config.features, mean, std))[0, -1]
+        logits.append(network.head(embedding).numpy())
+        features.append((weight @ embedding + bias).numpy())
+    return np.stack(logits), np.stack(features)
 
 
 def centred(x: Floats, speakers: Sequence[str], prior: float = PRIOR) -> Floats:
@@ -130,6 +174,40 @@ def unheard_posteriors(x: Floats, truth: NDArray[np.int64], speakers: Sequence[s
     return out
 
 
+def unheard_scores(
+    x: Floats,
+    heads_on: Floats,
+    truth: NDArray[np.int64],
+    speakers: Sequence[str],
+    known: NDArray[np.bool_],
+    classes: int,
+) -> Floats:
+    """Scores before the softmax, ``(clips, classes)``; of clips that heads are fitted on, by heads of other speakers.
+
+    Args:
+        x: what the heads are applied to, ``(clips, width)``.
+        heads_on: what they are fitted on, as ``x``.
+        truth: ``(clips,)``.
+        speakers: of each clip.
+        known: which clips the heads are fitted on, ``(clips,)``.
+        classes: number of them.
+    """
+    folds = np.asarray([fold_of(speaker) for speaker in speakers])
+
+    def scores(fitted: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> Floats:
+        head = fit_head(heads_on[fitted], truth[fitted], classes)
+        with torch.no_grad():
+            found: Floats = head(torch.from_numpy(x[wanted])).numpy()
+        return found
+
+    out = np.zeros((len(x), classes), np.float32)
+    out[~known] = scores(known, ~known)
+    for fold in np.unique(folds[known]):
+        held = known & (folds == fold)
+        out[held] = scores(known & ~held, held)
+    return out
+
+
 def components(x: Floats, width: int) -> Floats:
     """The ``width`` leading principal components of ``x`` ``(clips, ...)``, each with unit variance."""
     x = x - x.mean(axis=0)
@@ -147,7 +225,7 @@ def standardized(x: Floats) -> Floats:
 @click.option("--data", multiple=True, required=True, metavar="CORPUS=PATH", help="Labelled corpus; repeatable.")
 @click.option("--plain", multiple=True, metavar="CORPUS=PATH", help="Speech without labels; repeatable.")
 @click.option("--cache", type=click.Path(path_type=Path, file_okay=False), help="Folder for Whisper's outputs.")
-@click.option("--width", type=click.IntRange(min=1), default=64, show_default=True, help="Of the features.")
+@click.option("--width", type=click.IntRange(min=1), default=16, show_default=True, help="Principal components.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The file, *.npz.")
 def main(data: tuple[str, ...], plain: tuple[str, ...], cache: Path | None, width: int, out: Path) -> None:
     """Write a teacher's file, and print as JSON what its heads are worth on speakers that they have not heard."""
@@ -171,13 +249,21 @@ def main(data: tuple[str, ...], plain: tuple[str, ...], cache: Path | None, widt
     posterior[train] = unheard_posteriors(
         inputs[train], truth[train], [s for s, chosen in zip(speakers, train, strict=True) if chosen], len(EMOTIONS)
     )
+    columns = []
+    for layer in (layers[:, -2], layers[:, -1], layers[:, -2:]):
+        plain_x = standardized(layer.reshape(len(clips), -1))
+        centred_x = centred(plain_x, speakers)
+        spread = centred_x[train].std(axis=0)
+        for x, heads_on in ((plain_x, plain_x), (plain_x / spread, centred_x / spread)):
+            columns.append(unheard_scores(x, heads_on, truth, speakers, train, len(EMOTIONS)))
+    scores = standardized(np.hstack(columns))
     about = f"Whisper tiny.en layers 2 and 3, heads on {' + '.join(corpus.name for corpus in labelled)}"
     np.savez(
         out,
         keys=np.asarray([key_of(clip) for clip in clips]),
         labels=np.asarray(EMOTIONS),
         posterior=posterior,
-        features=components(layers[:, -1], width),
+        features=np.hstack((scores, components(both, width))),
         about=np.asarray(about),
     )
     whole = fit_head(inputs[train], truth[train], len(EMOTIONS))
