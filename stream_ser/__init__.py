@@ -23,18 +23,21 @@ os.environ["ORT_DISABLE_TELEMETRY"] = os.environ.get("ORT_DISABLE_TELEMETRY") or
 if TYPE_CHECKING:
     from stream_ser.alignment import align
     from stream_ser.api import Recognition, listen, recognize
+    from stream_ser.config import DeciderConfig
     from stream_ser.engine import load
     from stream_ser.errors import StreamSerError
-    from stream_ser.events import Decision, Gap, Notice, Prediction, Summary, Transcript, Word
+    from stream_ser.events import Decision, Gap, Notice, Prediction, Provisional, Summary, Transcript, Word
     from stream_ser.features import log_mel
     from stream_ser.pipeline import Recognizer
     from stream_ser.pool import RecognizerPool
 
 __all__ = [
+    "DeciderConfig",
     "Decision",
     "Gap",
     "Notice",
     "Prediction",
+    "Provisional",
     "Recognition",
     "Recognizer",
     "RecognizerPool",
@@ -51,10 +54,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "DeciderConfig": "stream_ser.config",
     "Decision": "stream_ser.events",
     "Gap": "stream_ser.events",
     "Notice": "stream_ser.events",
     "Prediction": "stream_ser.events",
+    "Provisional": "stream_ser.events",
     "Recognition": "stream_ser.api",
     "Recognizer": "stream_ser.pipeline",
     "RecognizerPool": "stream_ser.pool",

@@ -33,15 +33,19 @@ class Recognition:
     """What was heard in a clip.
 
     Attributes:
-        label: emotion of the whole clip, ``silence`` where nobody speaks, ``uncertain`` where none stands out.
-        probabilities: of each of the model's labels, means over the clip's fullest windows; empty for silence.
+        label: emotion that the timeline carries longest; where it carries none ``uncertain``, ``too short`` or
+            ``silence``.
+        confidence: calibrated probability that the label is right.
+        probabilities: of each of the model's labels, means over the speech; empty for silence.
         seconds: length of the clip.
         sample_rate: Hz, at which ``events`` count.
-        events: every :class:`Prediction`, :class:`Decision`, :class:`Gap` and :class:`Transcript`, in order.
+        events: every :class:`Prediction`, :class:`Provisional`, :class:`Decision`, :class:`Gap` and
+            :class:`Transcript`, in order.
         warning: what was wrong with a file that could be used all the same, such as that it is truncated.
     """
 
     label: str
+    confidence: float
     probabilities: dict[str, float]
     seconds: float
     sample_rate: int
@@ -102,7 +106,7 @@ def recognize(
         model: name of a bundled model, an ``.onnx`` file, or an engine from :func:`stream_ser.load`, which saves
             loading it for every clip.
         provider: where the network runs, if it is loaded here.
-        decider: smoothing and thresholds; those of the model's card by default.
+        decider: costs and thresholds; those of the model's card by default.
         vad: voice activity detection, None for none.
 
     Raises:
@@ -152,7 +156,8 @@ def listen(
         vad: as for :func:`recognize`.
 
     Yields:
-        A :class:`Prediction` every hop, a :class:`Decision` where a stretch has ended, a :class:`Gap` where
+        A :class:`Prediction` every hop, a :class:`Provisional` label while somebody speaks, a :class:`Decision` where
+        it is final, a :class:`Gap` where
         audio was lost, a :class:`Notice` of what becomes known of the device, and from a model that transcribes a
         :class:`Transcript` whenever a line of words has grown.
 
@@ -185,6 +190,7 @@ def _recognition(recognizer: Recognizer, source: Source) -> Recognition:
     rate = recognizer.card.features.sample_rate
     return Recognition(
         summary.label,
+        summary.confidence,
         dict(zip(recognizer.card.labels, summary.probabilities, strict=False)),
         summary.samples / rate,
         rate,

@@ -19,8 +19,11 @@ from stream_ser.text import printable
 CARD_KEY = "stream_ser.card"
 #: 2 added ``features.normalization``; a card of schema 1 has none and means ``corpus``.
 SCHEMA_VERSION = 2
-#: 3 added streaming networks: a card without states is written as schema 2, which older versions read.
+#: 3 added streaming networks.
 STREAMING_VERSION = 3
+#: 4 brought another decider. Of an older card's, tuned for what was before it, only what means the same is read.
+DECIDER_VERSION = 4
+_OLDER_DECIDER = ("abstain_below", "silence_dbfs")
 KINDS = ("emotion", "multitask")
 #: Networks with cards of their own: what they do instead, and the command that does it.
 _OTHER_KINDS = {
@@ -43,11 +46,19 @@ _RANGES: dict[str, tuple[float, float]] = {
     "log_floor": (1e-30, 1.0),
     "frames": (0, 50_000),
     "hop": (0, 50_000),
-    "onset_s": (0.0, 3_600.0),
-    "smoothing_s": (0.0, 3_600.0),
+    "listen_s": (0.0, 3_600.0),
+    "switch_cost": (0.0, 100.0),
     "hold_s": (0.0, 3_600.0),
+    "cut_cost": (0.0, 1e6),
     "min_duration_s": (0.0, 3_600.0),
+    "memory_s": (0.1, 3_600.0),
     "silence_s": (0.0, 3_600.0),
+    "hangover_s": (0.0, 1.0),
+    "short_s": (0.0, 3_600.0),
+    "limit_s": (1.0, 300.0),
+    "temperature": (1e-2, 1e2),
+    "onset_temperature": (1e-2, 1e2),
+    "onset_s": (1e-2, 3_600.0),
 }
 #: The log-mel window is float32 and held in a few copies.
 _MAX_WINDOW_BYTES = 32 * 1024**2
@@ -157,7 +168,7 @@ class Card:
         std: per-band standard deviation that divides, ``(n_mels,)``.
         window: length and hop of the sliding window.
         temperature: divides the logits before the softmax (calibration on validation data).
-        decider: defaults for smoothing and abstention, tuned for this model.
+        decider: costs, thresholds and calibration of labels, tuned for this model.
         parameters: trainable parameters of the network.
         training: corpora, split, seed, epochs, commit - for people, not read by the runtime.
         results: measured results, each with its protocol - for people.
@@ -191,7 +202,7 @@ class Card:
     blank: int = 0
     stride: int = 1
     delay_frames: int = 0
-    schema: int = SCHEMA_VERSION
+    schema: int = DECIDER_VERSION
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -226,7 +237,6 @@ class Card:
 
     def _check_streaming(self) -> None:
         if self.states:
-            object.__setattr__(self, "schema", STREAMING_VERSION)
             check_states(self.states, {FEATURES, LOGITS, LOG_PROBS})
             if self.features.normalization != "corpus":
                 raise ModelError(
@@ -247,7 +257,7 @@ class Card:
 
     def to_json(self) -> str:
         """The card as JSON text."""
-        content = {**asdict(self), "schema": STREAMING_VERSION if self.states else SCHEMA_VERSION}
+        content = {**asdict(self), "schema": DECIDER_VERSION}
         if not self.states:
             for name in _STREAMING_FIELDS:
                 del content[name]
@@ -279,9 +289,9 @@ class Card:
         schema = content.get("schema")
         if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:
             raise ModelError(f"card: schema is {shown(schema)}, expected a whole number from 1 on")
-        if schema > STREAMING_VERSION:
+        if schema > DECIDER_VERSION:
             raise ModelError(
-                f"card: schema {shown(schema)} is newer than {STREAMING_VERSION}, the newest that this stream-ser "
+                f"card: schema {shown(schema)} is newer than {DECIDER_VERSION}, the newest that this stream-ser "
                 "reads; update stream-ser or export the model with this version"
             )
         try:
@@ -298,10 +308,13 @@ class Card:
             feature_kind = features.pop("kind", None)
             if feature_kind != "log-mel":
                 raise ModelError(f"card: feature kind {shown(feature_kind)} is not supported, expected 'log-mel'")
+            decider = content.pop("decider")
+            if schema < DECIDER_VERSION:
+                decider = {name: decider[name] for name in _OLDER_DECIDER if name in decider}
             return cls(
                 features=checked_part(FeatureConfig, features),
                 window=checked_part(WindowConfig, content.pop("window")),
-                decider=checked_part(DeciderConfig, content.pop("decider")),
+                decider=checked_part(DeciderConfig, decider),
                 labels=tuple(content.pop("labels")),
                 mean=numbers("mean", content.pop("mean")),
                 std=numbers("std", content.pop("std")),

@@ -6,7 +6,8 @@ never from here, so an older model keeps the features it was trained on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from stream_ser.errors import StreamSerError
@@ -117,36 +118,76 @@ class WindowConfig:
 
 @dataclass(frozen=True, slots=True)
 class DeciderConfig:
-    """From a stream of probabilities to a readable timeline.
+    """From a stream of probabilities to labels that a person can read.
 
-    The defaults were tuned on streams by ``stream_ser.train.experiments.decider``, ``abstain_below`` excepted.
+    The defaults were chosen on streams by ``stream_ser.train.experiments.decider``, ``abstain_below`` excepted.
 
     Attributes:
-        onset_s: of an utterance that follows silence, so much is heard before its first label is shown.
-        smoothing_s: time constant of the exponential average over probabilities; 0 for none.
-        enter_margin: a new label must lead the current one by this much probability to take over (hysteresis) ...
-        hold_s: ... for this long ...
-        min_duration_s: ... and not before the current one was shown for this long. Silence ends it at any time.
-        abstain_below: smoothed probability under which no emotion is claimed (``uncertain``).
-        silence_dbfs: a hop below this level counts as silent, as one without a voice does ...
-        silence_s: ... and this much silence in a row ends the emotion where it began; shorter pauses belong to it.
+        abstain_below: calibrated probability under which no emotion is claimed (``uncertain``, ``too short``).
+        listen_s: for so long an utterance has no label yet, unless one is clear ...
+        listen_confidence: ... which is to be this probable.
+        switch_cost: while an utterance goes on, log-odds by which a rival must lead the label that is shown to take
+            over, in nats ...
+        hold_s: ... and for how long. Both buy steadiness; the label then comes later.
+        cut_cost: evidence that a change within an utterance must gain for the utterance to be cut there, in seconds
+            times nats ...
+        min_duration_s: ... and the shortest part that it is cut into.
+        memory_s: a network with states forgets by 1/e in so long: 600 frames of 10 ms in the bundled ones.
+        silence_dbfs: without voice activity detection, a hop below this level counts as silent.
+        silence_s: a pause of this length ends an utterance; shorter ones belong to it.
+        hangover_s: voice activity detection hears a voice so much beyond its end, which is moved back by it.
+        short_s: of less speech without a clear emotion it is said that it was ``too short``.
+        limit_s: an utterance without a pause is final up to its last change, or as a whole, after so long.
+        temperature: divides the log-probabilities of what was heard for long (calibration) ...
+        onset_temperature: ... and of what has just begun ...
+        onset_s: ... and in so many seconds of speech the difference between the two decays by 1/e.
     """
 
-    onset_s: float = 0.8
-    smoothing_s: float = 0.0
-    enter_margin: float = 0.05
-    hold_s: float = 0.5
-    min_duration_s: float = 0.0
-    abstain_below: float = 0.30
+    abstain_below: float = 0.2
+    listen_s: float = 1.2
+    listen_confidence: float = 0.45
+    switch_cost: float = 1.0
+    hold_s: float = 0.3
+    cut_cost: float = 4.0
+    min_duration_s: float = 0.8
+    memory_s: float = 6.0
     silence_dbfs: float = -60.0
-    silence_s: float = 0.25
+    silence_s: float = 0.5
+    hangover_s: float = 0.1
+    short_s: float = 0.5
+    limit_s: float = 30.0
+    temperature: float = 1.0
+    onset_temperature: float = 1.0
+    onset_s: float = 0.5
 
     def __post_init__(self) -> None:
-        durations = self.onset_s, self.smoothing_s, self.hold_s, self.min_duration_s, self.silence_s
-        if min(*durations, self.enter_margin) < 0.0:
-            raise ValueError("durations and margins must not be negative")
+        durations = self.listen_s, self.hold_s, self.min_duration_s, self.silence_s, self.hangover_s, self.short_s
+        if min(*durations, self.switch_cost, self.cut_cost) < 0.0:
+            raise ValueError("durations and costs must not be negative")
         if not 0.0 <= self.abstain_below < 1.0:
             raise ValueError("abstain_below must be in [0, 1)")
+        if not 0.0 <= self.listen_confidence <= 1.0:
+            raise ValueError("listen_confidence must be in [0, 1]")
+        if min(self.memory_s, self.limit_s, self.temperature, self.onset_temperature, self.onset_s) <= 0.0:
+            raise ValueError("memory_s, limit_s, onset_s and the temperatures must be positive")
+
+    def steadied(self) -> DeciderConfig:
+        """The same, but live labels come later and change less. What is final stays."""
+        return replace(
+            self,
+            listen_s=max(self.listen_s, STEADY.listen_s),
+            listen_confidence=max(self.listen_confidence, STEADY.listen_confidence),
+            switch_cost=max(self.switch_cost, STEADY.switch_cost),
+            hold_s=max(self.hold_s, STEADY.hold_s),
+        )
+
+    def temperature_at(self, seconds: float) -> float:
+        """What divides the log-probabilities after so much speech."""
+        return self.temperature + (self.onset_temperature - self.temperature) * math.exp(-seconds / self.onset_s)
+
+
+#: For those who want calm: half the changes of the default.
+STEADY = DeciderConfig(listen_s=2.0, listen_confidence=0.6, switch_cost=1.5, hold_s=0.6)
 
 
 @dataclass(frozen=True, slots=True)

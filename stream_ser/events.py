@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 SILENCE = "silence"
 #: Said where no emotion reaches the abstention threshold.
 UNCERTAIN = "uncertain"
+#: Said of an utterance that was too short for an emotion to reach the threshold.
+TOO_SHORT = "too short"
+#: Labels that claim no emotion.
+UNCLAIMED = frozenset((SILENCE, UNCERTAIN, TOO_SHORT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +86,47 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A stretch ``[start, end)`` of the timeline on which one label was shown.
+    """A stretch ``[start, end)`` of the finished timeline: it stays as it is. The stretches leave no holes.
 
     Attributes:
         start: first sample.
         end: one past the last sample.
-        label: one of the model's labels, :data:`SILENCE` or :data:`UNCERTAIN`.
-        confidence: mean smoothed probability of the label over the stretch; 0.0 for silence.
+        label: one of the model's labels, :data:`SILENCE`, :data:`UNCERTAIN` or :data:`TOO_SHORT`.
+        confidence: calibrated probability of the label; of the most probable emotion where none is claimed; 0.0 for
+            silence.
+        utterance: number of the utterance that it belongs to, from 1; 0 for silence. An utterance in which the emotion
+            changes has several stretches.
+        probabilities: calibrated, of all that was heard in the stretch, in the order of the model's labels; empty for
+            silence, and where the network was not asked.
     """
 
     start: int
     end: int
     label: str
     confidence: float
+    utterance: int = 0
+    probabilities: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Provisional:
+    """What is shown of an utterance that goes on. The next one takes its place, and decisions do in the end.
+
+    Attributes:
+        start: first sample of the stretch that goes on.
+        end: sample up to which it was heard.
+        label: as :attr:`Decision.label`.
+        confidence: as :attr:`Decision.confidence`.
+        utterance: number of the utterance; the decisions that take its place have the same one.
+        probabilities: calibrated for what was heard so far.
+    """
+
+    start: int
+    end: int
+    label: str
+    confidence: float
+    utterance: int = 0
+    probabilities: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +212,7 @@ class Transcript:
         return sum(word.confidence for word in self.words) / len(self.words)
 
 
-Event = Prediction | Decision | Gap | Notice | Transcript
+Event = Prediction | Provisional | Decision | Gap | Notice | Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,10 +241,11 @@ class Summary:
     Attributes:
         samples: length of the stream, lost samples included.
         lost: samples that never reached the pipeline.
-        label: the emotion of the whole stream, :data:`SILENCE` where nobody spoke, or :data:`UNCERTAIN`.
-        probabilities: mean over the fullest windows (see ``pipeline.clip_probabilities``), in the order of the
-            labels; empty for silence.
-        seconds: time on each label that was shown, by label, in seconds; silence and uncertain included.
+        label: the emotion that the timeline carries longest; where it carries none :data:`UNCERTAIN`,
+            :data:`TOO_SHORT`, or :data:`SILENCE` where nobody spoke.
+        probabilities: mean of the decisions' over time, in the order of the labels; empty where there are none.
+        seconds: time on each label of the timeline, by label, in seconds; those that claim nothing included.
+        confidence: mean confidence of the stretches with ``label`` over time; 0.0 for silence.
         skipped: predictions that were left out because the recogniser was late.
     """
 
@@ -222,3 +255,4 @@ class Summary:
     probabilities: tuple[float, ...]
     seconds: dict[str, float]
     skipped: int = 0
+    confidence: float = 0.0

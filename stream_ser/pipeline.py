@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -27,6 +28,7 @@ from stream_ser.events import (
     Gap,
     Notice,
     Prediction,
+    Provisional,
     StreamInfo,
     Summary,
     Timing,
@@ -47,7 +49,7 @@ class Recognizer:
 
     Args:
         engine: a loaded model, which recognisers that take turns may share; or what :func:`stream_ser.load` takes.
-        decider: smoothing and thresholds; default: those of the model's card.
+        decider: costs and thresholds; default: those of the model's card.
         vad: voice activity detection; None claims an emotion of whatever is loud enough.
         language_model: what finished lines are spelt with, by a model that transcribes.
         keep_judged: keep what the summary is the mean of. Grows with the stream: for evaluation, on clips.
@@ -147,14 +149,14 @@ class Recognizer:
         return self._tally.judged
 
     @property
-    def current(self) -> Decision | None:
-        """The label that is being shown now, or None before the first prediction."""
+    def current(self) -> Provisional | None:
+        """What is shown now, or None before the first prediction."""
         return self._decider.current
 
     @property
-    def smoothed(self) -> tuple[float, ...]:
-        """Smoothed probabilities; empty in silence and before the first prediction."""
-        return self._decider.smoothed
+    def posterior(self) -> tuple[float, ...]:
+        """Calibrated probabilities of the utterance that goes on; empty in silence and before the first prediction."""
+        return self._decider.posterior
 
     @property
     def needs_s(self) -> float:
@@ -266,16 +268,17 @@ class Recognizer:
             yield from self._predict(last.end, last.values[0], events, None)
         if self._streamed is not None:
             yield from self._streamed.end_utterance()
-            self._judge(self._streamed)
         self._emit_decisions(self._decider.flush(), events)
         self._emit_lines(events)
         return events
 
     def summary(self) -> Summary:
         """The stream as a whole, so far."""
-        label, probabilities = self._tally.whole(self._decider.config.abstain_below)
+        tally = self._tally
         heard = self._samples - self._start
-        return Summary(heard, self._lost, label, probabilities, dict(self._tally.seconds), self._skipped)
+        return Summary(
+            heard, self._lost, tally.label, tally.probabilities, dict(tally.seconds), self._skipped, tally.confidence
+        )
 
     def _push(self, block: Block) -> list[Event]:
         # Most blocks of a microphone only wait: they are done with before any of the rest is touched.
@@ -358,7 +361,6 @@ class Recognizer:
         end -= self._first_column
         speech_from = self._speech.begins(end, new, window, known=self._streamed.listens)
         yield from self._streamed.hear(window[:, :-EXTRA], end, new, speech_from)
-        self._judge(self._streamed)
         self._inference_s += time.perf_counter() - started - self._waits.take()
 
     def _predict(
@@ -393,28 +395,15 @@ class Recognizer:
         self._features_s, self._predicted = 0.0, True
         events.append(prediction)
         self._emit_decisions(self._decider.push(prediction), events)
-        self._remember(end, probabilities)
-
-    def _remember(self, end: int, probabilities: tuple[float, ...]) -> None:
-        # Where nobody speaks, or all is quiet, the network has no say: one click in an hour of silence is no emotion.
-        if not probabilities or (self._vad is None and not self._decider.smoothed):
-            return
-        if self._streamed is None:
-            self._tally.window(min(end, self.card.window.frames), probabilities)
-        else:
-            self._streamed.accept(probabilities)
-
-    def _judge(self, streamed: StreamedNetwork) -> None:
-        for verdict in streamed.verdicts():
-            self._tally.speech(verdict.frames, verdict.probabilities)
 
     def _emit_lines(self, events: list[Event]) -> None:
         if self._streamed is not None:
             for line in self._streamed.lines():
-                label = self._tally.shown(line.words[0].start, line.words[-1].end, self.current)
+                label = self._tally.during(line.words[0].start, line.words[-1].end, self.current)
                 events.append(Transcript(line.words, label, line.final))
 
-    def _emit_decisions(self, decisions: list[Decision], events: list[Event]) -> None:
+    def _emit_decisions(self, decisions: Sequence[Provisional | Decision], events: list[Event]) -> None:
         for decision in decisions:
-            self._tally.decided(decision)
+            if isinstance(decision, Decision):
+                self._tally.decided(decision)
             events.append(decision)

@@ -176,7 +176,7 @@ class RecognizerPool:
         self._streams[stream] = _Stream(stream, Recognizer(self.engine, **self._settings))
 
     def recognizer(self, stream: Hashable) -> Recognizer:
-        """The recogniser of a stream, to be read: its ``info``, ``current``, ``smoothed`` and ``summary``.
+        """The recogniser of a stream, to be read: its ``info``, ``current``, ``posterior`` and ``summary``.
 
         Raises:
             KeyError: it is not open.

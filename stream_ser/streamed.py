@@ -1,4 +1,4 @@
-"""A network with states on a stream: when it hears, when it forgets, and what it said of each utterance.
+"""A network with states on a stream: when it hears, when it forgets, and what it says of each utterance.
 
 It hears hop by hop while somebody speaks, from a moment before the voice on. It forgets where an utterance ends, and at
 a hop of digital silence: what was lost from a stream reads as zeros, and what follows a loss does not continue what was
@@ -6,8 +6,6 @@ before it. As this hangs on the samples alone, a recording with a loss in it giv
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,19 +19,6 @@ from stream_ser.waits import Waits
 #: Heard before the voice, seconds: an utterance begins more softly than voice activity detection notices, and networks
 #: are trained on clips that begin before the voice does.
 PREROLL_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the network said of a stretch of speech when it had heard it.
-
-    Attributes:
-        frames: length of the stretch.
-        probabilities: of the card's labels.
-    """
-
-    frames: int
-    probabilities: tuple[float, ...]
 
 
 class StreamedNetwork:
@@ -66,12 +51,10 @@ class StreamedNetwork:
         """Back to the start of a stream, whose first sample has the position ``start``."""
         self._start = start
         self.probabilities: tuple[float, ...] = ()
-        self.since = self._heard = self._judged = 0
+        self.since = self._heard = 0
         self._state = self._engine.initial_state()
         self._open = False
-        self._said: tuple[float, ...] = ()
         self._lines: list[Line] = []
-        self._verdicts: list[Verdict] = []
 
     @property
     def listens(self) -> bool:
@@ -122,31 +105,17 @@ class StreamedNetwork:
             for _ in range(-(-self._engine.card.delay_frames // self._hop)):
                 self._spell((yield from self._waits.ask(Ask(self._nothing, self._state))))
             self._lines += self._transcriber.end()
-        self._judge()
         self._open = False
-
-    def accept(self, probabilities: tuple[float, ...]) -> None:
-        """What was shown of the utterance: it counts for the whole stream, also when much more is said."""
-        if self._open:
-            self._said = probabilities
-            if self._heard - self._judged >= self._engine.card.window.frames:
-                self._judge()
 
     def lines(self) -> list[Line]:
         """What was said since this was asked last."""
         lines, self._lines = self._lines, []
         return lines
 
-    def verdicts(self) -> list[Verdict]:
-        """What the network said of the speech that has ended since this was asked last."""
-        verdicts, self._verdicts = self._verdicts, []
-        return verdicts
-
     def _begin(self, first: int) -> None:
         self._open = True
         self._state = self._engine.initial_state()
-        self.since = self._heard = self._judged = first
-        self._said = ()
+        self.since = self._heard = first
         if self._transcriber is not None:
             self._transcriber.begin(self._sample(first))
 
@@ -162,12 +131,6 @@ class StreamedNetwork:
             features = self._engine.card.features
             limit = self._sample(self._heard) + features.n_fft - features.hop_length
             self._lines += self._transcriber.push(step.log_probs, limit)
-
-    def _judge(self) -> None:
-        if self._said and self._heard > self._judged:
-            self._verdicts.append(Verdict(self._heard - self._judged, self._said))
-            self._judged = self._heard
-            self._said = ()
 
     def _sample(self, frame: int) -> int:
         return self._start + frame * self._engine.card.features.hop_length

@@ -34,7 +34,7 @@ def main() -> None:
             for event in recognizer.push(block.samples, captured_at=block.captured_at):
                 state.take(event)
             state.hear(block.samples)
-            state.show(recognizer.current, recognizer.smoothed)
+            state.show(recognizer.current, recognizer.posterior)
             heard += block.samples.size
             if heard >= SECONDS * 16_000:
                 break

@@ -5,7 +5,7 @@ import pytest
 
 from stream_ser.card import Card
 from stream_ser.card_parts import State
-from stream_ser.config import FeatureConfig, WindowConfig
+from stream_ser.config import DeciderConfig, FeatureConfig, WindowConfig
 from stream_ser.errors import ModelError
 
 CARD = Card("tiny", ("a", "b"), FeatureConfig(n_mels=2, n_fft=64, hop_length=32), (0.0, 1.0), (1.0, 2.0), licence="MIT")
@@ -37,7 +37,7 @@ def test_round_trip() -> None:
     [
         ("{", "not valid JSON"),
         ("[]", "not a JSON object"),
-        (changed(schema=4), "newer than 3"),
+        (changed(schema=5), "newer than 4"),
         (changed(schema="x"), "expected a whole number"),
         (changed(kind="separator"), "kind 'separator'"),
         (changed(labels=["a"]), "two or more"),
@@ -78,7 +78,7 @@ def test_round_trip() -> None:
         (changed(std=[1.0, 1e-30]), "std must be positive, from"),
         (changed(parameters=True), "parameters is True"),
         (changed(schema=True), "expected a whole number"),
-        (changed(schema=10**400), "newer than 3"),
+        (changed(schema=10**400), "newer than 4"),
         (changed(decider={"hold_s": 10**400}), "hold_s is 1000.*expected a number"),
         (changed(decider={"hold_s": 1e9}), "expected 0 to 3600"),
         (changed(features={"kind": "log-mel", "n_mels": 2, "n_fft": 2**40}), "n_fft is 1099511627776, expected 16 to"),
@@ -143,16 +143,29 @@ def test_a_bad_card_of_a_streaming_network_is_refused(text: str, message: str) -
         Card.from_json(text)
 
 
-def test_a_streaming_card_makes_the_round_trip_and_says_the_newer_schema() -> None:
+def test_a_streaming_card_makes_the_round_trip() -> None:
     assert Card.from_json(MULTITASK.to_json()) == MULTITASK
-    assert json.loads(MULTITASK.to_json())["schema"] == 3
+    assert json.loads(MULTITASK.to_json())["schema"] == 4
     emotion = replace(MULTITASK, kind="emotion", vocabulary=())
     assert Card.from_json(emotion.to_json()) == emotion
 
 
-def test_a_card_without_states_is_one_that_older_versions_read() -> None:
+@pytest.mark.parametrize("schema", [1, 2, 3])
+def test_of_an_older_decider_only_what_means_the_same_is_read(schema: int) -> None:
     content = json.loads(CARD.to_json())
-    assert content["schema"] == 2
+    older = {"onset_s": 0.8, "smoothing_s": 0.0, "enter_margin": 0.05, "hold_s": 0.5, "min_duration_s": 0.0}
+    content |= {"schema": schema, "decider": {**older, "abstain_below": 0.4, "silence_dbfs": -50.0, "silence_s": 0.25}}
+    if schema == 1:
+        del content["features"]["normalization"]
+    card = Card.from_json(json.dumps(content))
+    assert card.decider == DeciderConfig(abstain_below=0.4, silence_dbfs=-50.0)
+    content["schema"] = 4
+    with pytest.raises(ModelError, match="smoothing_s"):
+        Card.from_json(json.dumps(content))
+
+
+def test_a_card_without_states_does_not_speak_of_them() -> None:
+    content = json.loads(CARD.to_json())
     assert not {"states", "vocabulary", "blank", "stride", "delay_frames"} & set(content)
 
 
@@ -166,7 +179,6 @@ def test_a_missing_field_is_named() -> None:
 def test_the_normalisation_is_carried() -> None:
     card = replace(CARD, features=replace(CARD.features, normalization="level"))
     assert Card.from_json(card.to_json()).features.normalization == "level"
-    assert json.loads(card.to_json())["schema"] == 2
     features = json.loads(card.to_json())["features"]
     for wrong, message in (("clip", "'clip' is not one of corpus, level, sample"), (1, "expected a word")):
         with pytest.raises(ModelError, match=message):

@@ -1,103 +1,239 @@
-import itertools
+"""Labels from predictions: what is shown live, what is final, where utterances begin, end and are cut."""
 
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_ser.config import DeciderConfig
 from stream_ser.decider import Decider
-from stream_ser.events import SILENCE, UNCERTAIN, Decision, Prediction
+from stream_ser.events import SILENCE, TOO_SHORT, UNCERTAIN, UNCLAIMED, Decision, Prediction, Provisional
 
 RATE = 16_000
 HOP = 4_000
 LABELS = ("a", "b", "c")
 A, B, EVEN = (0.8, 0.1, 0.1), (0.1, 0.8, 0.1), (0.34, 0.33, 0.33)
+#: Settings under which a label is shown at once.
+PROMPT = {"listen_s": 0.0, "hold_s": 0.0, "hangover_s": 0.0}
+
+Label = Provisional | Decision
 
 
-def run(rows, level=-20.0, **config) -> list[Decision]:
+def run(predictions: Sequence[Prediction], start: int = 0, **config: float) -> list[Label]:
     decider = Decider(LABELS, RATE, DeciderConfig(**config))
-    decisions = []
+    decider.reset(start)
+    found = [event for prediction in predictions for event in decider.push(prediction)]
+    return found + decider.flush()
+
+
+def finals(events: Sequence[Label]) -> list[Decision]:
+    return [event for event in events if isinstance(event, Decision)]
+
+
+def spans(events: Sequence[Label]) -> list[tuple[str, int, int]]:
+    return [(decision.label, decision.start, decision.end) for decision in finals(events)]
+
+
+def loud(rows: Sequence[tuple[float, ...]], level: float = -20.0) -> list[Prediction]:
+    """A hop each, without voice activity detection; an empty row is silence."""
+    return [Prediction(0, (index + 1) * HOP, tuple(row), level if row else -120.0) for index, row in enumerate(rows)]
+
+
+def speech(rows: Sequence[tuple[float, ...]], start: int = 0, window: int | None = None) -> list[Prediction]:
+    """One utterance with voice activity detection, that says a row each hop; a network with states, or a window."""
+    found = []
     for index, row in enumerate(rows):
-        row_level = level if row else -120.0
-        decisions += decider.push(Prediction(0, (index + 1) * HOP, tuple(row), row_level))
-    return decisions + decider.flush()
+        end = start + (index + 1) * HOP
+        first = start if window is None else max(start, end - window)
+        found.append(Prediction(first, end, tuple(row), -20.0, voice=(first, end)))
+    return found
 
 
-def test_one_emotion_is_one_decision() -> None:
-    (decision,) = run([A] * 8)
-    assert (decision.start, decision.end, decision.label) == (0, 8 * HOP, "a")
-    assert decision.confidence == pytest.approx(0.8)
+def heard_so_far(hops: Sequence[tuple[float, ...]], window: int | None = None) -> list[tuple[float, ...]]:
+    """What a network says that takes the mean of the log-probabilities of all hops so far, or of a window of hops."""
+    found = []
+    for index in range(len(hops)):
+        first = 0 if window is None else max(0, index + 1 - window)
+        mean = np.log(np.array(hops[first : index + 1])).mean(axis=0)
+        found.append(tuple((np.exp(mean) / np.exp(mean).sum()).tolist()))
+    return found
 
 
-def test_a_change_is_taken_after_the_hold() -> None:
-    first, second = run([A] * 4 + [B] * 8, smoothing_s=0.0, hold_s=0.5)
+def test_an_utterance_is_one_decision_that_rests_on_all_of_it() -> None:
+    rows = heard_so_far([B, A, A, A, A, A])
+    silence, decision = finals(run([*speech(rows, start=2 * HOP)]))
+    assert (silence.label, silence.start, silence.end, silence.utterance) == (SILENCE, 0, 2 * HOP, 0)
+    assert (decision.label, decision.start, decision.end, decision.utterance) == ("a", 2 * HOP, 8 * HOP, 1)
+    assert decision.probabilities == pytest.approx(rows[-1], abs=0.03), "what the network said when it had heard it"
+    assert decision.confidence == max(decision.probabilities)
+
+
+def test_a_label_is_provisional_until_its_utterance_ends() -> None:
+    decider = Decider(LABELS, RATE, DeciderConfig(**PROMPT))
+    rows = [*speech([A, (0.7, 0.2, 0.1)]), Prediction(0, 4 * HOP, (), -70.0, voice=(0, 2 * HOP))]
+    first, second, end = (decider.push(row) for row in rows)
+    assert [(type(event), event.label, event.utterance) for event in first] == [(Provisional, "a", 1)]
+    assert second[0].start == 0
+    assert second[0].end == 2 * HOP
+    assert [(type(event), event.label, event.utterance) for event in end] == [(Decision, "a", 1)]
+    assert decider.current is not None
+    assert (decider.current.label, decider.current.utterance, decider.posterior) == (SILENCE, 0, ())
+    assert decider.flush() == [Decision(2 * HOP, 4 * HOP, SILENCE, 0.0)]
+
+
+def test_the_first_label_waits_until_it_is_clear_or_enough_was_heard() -> None:
+    weak, clear = (0.4, 0.3, 0.3), (0.7, 0.2, 0.1)
+    options = {"listen_s": 0.6, "listen_confidence": 0.6, "hold_s": 0.0}
+    shown = [event.label for event in run(speech([weak] * 3), **options) if isinstance(event, Provisional)]
+    assert shown == [TOO_SHORT, "a"]
+    shown = [event.label for event in run(speech([clear] * 2), **options) if isinstance(event, Provisional)]
+    assert shown[0] == "a"
+
+
+def live_labels(rows: Sequence[tuple[float, ...]], **config: float) -> list[str]:
+    decider = Decider(LABELS, RATE, DeciderConfig(**{**PROMPT, "cut_cost": 1e6, "memory_s": 1e3, **config}))
+    found = []
+    for prediction in speech(rows):
+        decider.push(prediction)
+        assert decider.current is not None
+        found.append(decider.current.label)
+    return found
+
+
+def test_a_rival_must_lead_clearly_and_for_a_while() -> None:
+    assert live_labels([A, B, B, B], switch_cost=0.0) == ["a", "b", "b", "b"]
+    narrow = (0.42, 0.46, 0.12)
+    assert live_labels([A, narrow, narrow], switch_cost=0.5) == ["a", "a", "a"]
+    near = (0.3, 0.6, 0.1)
+    assert live_labels([A, near, near, near], switch_cost=0.5) == ["a", "b", "b", "b"]
+    assert live_labels([A, near, near, near], switch_cost=0.5, hold_s=0.5) == ["a", "a", "a", "b"]
+    assert live_labels([A, near, A, near], switch_cost=0.5, hold_s=0.3) == ["a", "a", "a", "a"]
+
+
+def test_what_falls_below_the_threshold_is_not_shown_any_longer() -> None:
+    assert live_labels([A, (0.29, 0.6, 0.11)], abstain_below=0.3, hold_s=9.0) == ["a", "b"]
+    assert live_labels([A, EVEN], abstain_below=0.4) == ["a", UNCERTAIN]
+
+
+def test_steadied_settings_show_later_and_change_less() -> None:
+    one, other = (0.65, 0.25, 0.1), (0.25, 0.65, 0.1)
+    rows = [one, other, other, other, one, one, one, other, other, other, one]
+    prompt = DeciderConfig(listen_s=0.0, switch_cost=0.5, cut_cost=1e6, memory_s=1e4)
+    steady = prompt.steadied()
+
+    def labels(config: DeciderConfig) -> list[str]:
+        decider = Decider(LABELS, RATE, config)
+        found = []
+        for row in speech(rows):
+            decider.push(row)
+            found.append(decider.current.label if decider.current else "")
+        return found
+
+    def changes(shown: list[str]) -> int:
+        return sum(x != y for x, y in itertools.pairwise(shown))
+
+    assert changes(labels(steady)) < changes(labels(prompt))
+    assert steady.cut_cost == prompt.cut_cost
+
+
+@pytest.mark.parametrize("window", [None, 6])
+def test_an_utterance_is_cut_where_the_emotion_changes(window: int | None) -> None:
+    hops = [A] * 10 + [B] * 10
+    rows = heard_so_far(hops, window)
+    options = {"memory_s": 1e4, "hangover_s": 0.0, "cut_cost": 1.0}
+    first, second = finals(run(speech(rows, window=None if window is None else window * HOP), **options))
     assert (first.label, second.label) == ("a", "b")
-    # Two hops of 250 ms have to agree before "b" is shown.
-    assert first.end == second.start == 5 * HOP
+    assert first.utterance == second.utterance == 1
+    assert abs(first.end - 10 * HOP) <= 2 * HOP
+    assert second.end == 20 * HOP
 
 
-def test_a_blink_is_not_shown() -> None:
-    assert [d.label for d in run([A] * 4 + [B] + [A] * 4, smoothing_s=0.0, hold_s=0.5)] == ["a"]
+def test_one_emotion_is_not_cut() -> None:
+    rng = np.random.default_rng(0)
+    hops = [tuple(rng.dirichlet((5.0, 2.0, 2.0)).tolist()) for _ in range(40)]
+    assert [label for label, *_ in spans(run(speech(heard_so_far(hops))))] == ["a"]
 
 
-def test_a_narrow_lead_does_not_flip() -> None:
-    assert [d.label for d in run([A, (0.44, 0.46, 0.1), (0.44, 0.46, 0.1)], smoothing_s=0.0, enter_margin=0.05)] == [
-        "a"
+def test_no_part_is_shorter_than_the_minimum_duration() -> None:
+    rows = heard_so_far([A] * 10 + [B] * 2 + [A] * 10)
+    options = {"memory_s": 1e4, "hangover_s": 0.0, "cut_cost": 0.1}
+    for decision in finals(run(speech(rows), min_duration_s=1.0, **options)):
+        assert decision.end - decision.start >= RATE
+    assert len(finals(run(speech(rows), min_duration_s=0.25, **options))) == 3
+
+
+def test_too_little_is_said_to_be_too_little_never_silence() -> None:
+    unheard = [Prediction(0, HOP, (), -20.0, voice=(1_000, 2_500)), Prediction(0, 5 * HOP, (), -70.0)]
+    assert spans(run(unheard, hangover_s=0.0)) == [
+        (SILENCE, 0, 1_000),
+        (TOO_SHORT, 1_000, 2_500),
+        (SILENCE, 2_500, 5 * HOP),
+    ]
+    (decision,) = finals(run(speech([EVEN]), abstain_below=0.5))
+    assert (decision.label, decision.utterance) == (TOO_SHORT, 1)
+    assert decision.confidence == pytest.approx(0.34, abs=0.01), "with what was heard"
+    assert [d.label for d in finals(run(speech([EVEN] * 8), abstain_below=0.5))] == [UNCERTAIN]
+    assert [d.label for d in finals(run(speech([A]), abstain_below=0.5))] == ["a"], "short, and clear"
+
+
+def test_digital_silence_claims_nothing() -> None:
+    assert run(loud([()] * 4)) == [Decision(0, 4 * HOP, SILENCE, 0.0)]
+
+
+def test_a_pause_ends_an_utterance_and_a_short_one_does_not() -> None:
+    def talk(pause: int) -> list[tuple[str, int, int]]:
+        rows = [A] * 4 + [()] * pause + [B] * 4
+        return spans(run(loud(rows), silence_s=0.5, hangover_s=0.0, cut_cost=1e6, memory_s=1e4))
+
+    assert talk(1) in ([("a", 0, 9 * HOP)], [("b", 0, 9 * HOP)])
+    assert talk(3) == [("a", 0, 4 * HOP), (SILENCE, 4 * HOP, 7 * HOP), ("b", 7 * HOP, 11 * HOP)]
+
+
+def test_a_new_voice_in_the_window_ends_the_utterance_before_it() -> None:
+    rows = [*speech([A, A]), *speech([B, B, B], start=4 * HOP)]
+    assert spans(run(rows, hangover_s=0.0, silence_s=9.0)) == [
+        ("a", 0, 2 * HOP),
+        (SILENCE, 2 * HOP, 4 * HOP),
+        ("b", 4 * HOP, 7 * HOP),
     ]
 
 
-def test_weak_evidence_is_uncertain_and_needs_a_margin_to_leave() -> None:
-    weak, close = EVEN, (0.42, 0.29, 0.29)
-    options = {"smoothing_s": 0.0, "hold_s": 0.0, "abstain_below": 0.4, "enter_margin": 0.05}
-    assert [d.label for d in run([weak, close], **options)] == [UNCERTAIN]
-    assert [d.label for d in run([weak, A], **options)] == [UNCERTAIN, "a"]
+def test_the_end_of_a_voice_is_moved_back_by_the_hangover() -> None:
+    rows = [*speech([A] * 4), Prediction(0, 8 * HOP, (), -70.0)]
+    assert spans(run(rows, hangover_s=0.1)) == [("a", 0, 4 * HOP - 1_600), (SILENCE, 4 * HOP - 1_600, 8 * HOP)]
 
 
-def test_silence_claims_nothing() -> None:
-    (decision,) = run([()] * 4)
-    assert decision == Decision(0, 4 * HOP, SILENCE, 0.0)
+def test_endless_speech_is_final_in_time_and_needs_no_more_memory() -> None:
+    decider = Decider(LABELS, RATE, DeciderConfig(limit_s=5.0, **PROMPT))
+    found: list[Decision] = []
+    most = 0
+    for index in range(400):
+        end = (index + 1) * HOP
+        row = A if index // 60 % 2 == 0 else B
+        found += finals(decider.push(Prediction(max(0, end - 3 * RATE), end, row, -20.0, voice=(0, end))))
+        most = max(most, len(decider._segmenter))
+        assert end - decider.settled <= 5.0 * RATE + HOP
+    found += finals(decider.flush())
+    assert most <= 5.0 * RATE / HOP + 1
+    assert {decision.utterance for decision in found} == {1}
+    assert (found[0].start, found[-1].end) == (0, 400 * HOP - 0)
+    assert {"a", "b"} <= {decision.label for decision in found}
 
 
-def test_quiet_ends_the_emotion_where_it_began() -> None:
-    decider = Decider(LABELS, RATE, DeciderConfig(silence_s=0.75))
-    decisions = []
-    for index in range(8):
-        decisions += decider.push(Prediction(0, (index + 1) * HOP, A, -20.0 if index < 4 else -70.0))
-    decisions += decider.flush()
-    assert [(d.label, d.start, d.end) for d in decisions] == [("a", 0, 4 * HOP), (SILENCE, 4 * HOP, 8 * HOP)]
-
-
-def test_what_lies_before_the_first_prediction_is_not_called_quiet() -> None:
-    decider = Decider(LABELS, RATE, DeciderConfig(silence_s=0.75))
-    decider.push(Prediction(0, RATE, A, -70.0))
-    assert decider.current is not None
-    assert decider.current.label == "a"
-
-
-def test_smoothing_does_not_depend_on_the_hop() -> None:
-    fine, coarse = (Decider(LABELS, RATE, DeciderConfig(smoothing_s=0.5)) for _ in range(2))
-    fine.push(Prediction(0, HOP, A, -20.0))
-    coarse.push(Prediction(0, HOP, A, -20.0))
-    fine.push(Prediction(0, 2 * HOP, B, -20.0))
-    fine.push(Prediction(0, 3 * HOP, B, -20.0))
-    coarse.push(Prediction(0, 3 * HOP, B, -20.0))
-    assert fine.smoothed == pytest.approx(coarse.smoothed)
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    rows=st.lists(st.sampled_from([A, B, EVEN, ()]), min_size=1, max_size=40),
-    hold_s=st.sampled_from([0.0, 0.5, 1.0]),
-    smoothing_s=st.sampled_from([0.0, 0.5]),
-)
-def test_decisions_cover_the_stream_without_overlap(rows, hold_s, smoothing_s) -> None:
-    decisions = run(rows, hold_s=hold_s, smoothing_s=smoothing_s)
-    assert decisions[0].start == 0
-    assert decisions[-1].end == len(rows) * HOP
-    for before, after in itertools.pairwise(decisions):
-        assert before.end == after.start
-        assert before.label != after.label
-    assert all(0.0 <= d.confidence <= 1.0 and d.end > d.start for d in decisions)
+def test_calibration_depends_on_what_was_heard() -> None:
+    config = DeciderConfig(temperature=1.0, onset_temperature=2.0, onset_s=1.0)
+    assert config.temperature_at(0.0) == 2.0
+    assert config.temperature_at(100.0) == pytest.approx(1.0)
+    short, long = (
+        finals(run(speech([A] * count), temperature=1.0, onset_temperature=2.0, onset_s=1.0))[0] for count in (1, 20)
+    )
+    assert short.confidence < long.confidence <= 0.81
 
 
 def test_bad_settings_are_refused() -> None:
@@ -105,110 +241,97 @@ def test_bad_settings_are_refused() -> None:
         DeciderConfig(abstain_below=1.0)
     with pytest.raises(ValueError, match="negative"):
         DeciderConfig(hold_s=-1.0)
+    with pytest.raises(ValueError, match="positive"):
+        DeciderConfig(temperature=0.0)
+    with pytest.raises(ValueError, match="listen_confidence"):
+        DeciderConfig(listen_confidence=2.0)
 
 
-def spoken(rows: str, voices: list[tuple[int, int] | None], **config) -> list[tuple[str, int, int]]:
-    """Decisions of a stream with voice activity detection: ``a``, ``b``, ``-`` (not asked), a hop each."""
-    decider = Decider(LABELS, RATE, DeciderConfig(**{"onset_s": 0.0, "smoothing_s": 0.0, "hold_s": 0.0, **config}))
-    decisions = []
-    for index, (row, voice) in enumerate(zip(rows, voices, strict=True)):
-        probabilities = {"a": A, "b": B, "-": ()}[row]
-        decisions += decider.push(Prediction(0, (index + 1) * HOP, probabilities, -20.0, voice=voice))
-    return [(d.label, d.start, d.end) for d in decisions + decider.flush()]
+@st.composite
+def streams(draw: st.DrawFn) -> list[Prediction]:
+    """Utterances of random posteriors between pauses, with a voice, as the pipeline gives them."""
+    window = draw(st.sampled_from([None, 12 * HOP]))
+    detected = draw(st.booleans())
+    found: list[Prediction] = []
+    hop = 0
+    for _ in range(draw(st.integers(0, 4))):
+        pause = draw(st.integers(0, 4))
+        voice_end: int | None = None
+        for _ in range(pause):
+            hop += 1
+            found.append(Prediction(max(0, hop * HOP - 12 * HOP), hop * HOP, (), -70.0))
+        start = hop * HOP + draw(st.integers(0, HOP - 1))
+        length = draw(st.integers(1, 16))
+        for _ in range(length):
+            hop += 1
+            end = hop * HOP
+            voice_end = end - draw(st.integers(0, HOP // 4))
+            first = start if window is None else max(start, end - window)
+            row = draw(st.sampled_from([A, B, EVEN, (0.2, 0.2, 0.6), ()]))
+            voice = (first, max(voice_end, first + 1)) if detected else None
+            found.append(Prediction(first, end, row, -20.0, voice=voice))
+    return found
 
 
-def test_an_emotion_begins_and_ends_with_the_voice() -> None:
-    voices = [None, (7_000, 8_000), (7_000, 12_000), (7_000, 13_000), (7_000, 13_000), (7_000, 13_000), None]
-    assert spoken("-aaaaa-", voices, silence_s=0.5) == [
-        (SILENCE, 0, 7_000),
-        ("a", 7_000, 13_000),
-        (SILENCE, 13_000, 7 * HOP),
-    ]
-
-
-def test_a_short_pause_belongs_to_the_emotion_and_decides_nothing() -> None:
-    voices = [(0, 4_000), (0, 4_000), (0, 4_000), (0, 16_000), (0, 20_000)]
-    # What the network says of the pause would be another emotion.
-    assert spoken("abbaa", voices, silence_s=1.0) == [("a", 0, 5 * HOP)]
-    assert spoken("aabbb", voices, silence_s=1.0) == [("a", 0, 3 * HOP), ("b", 3 * HOP, 5 * HOP)]
-
-
-def test_speech_that_goes_on_after_a_shown_silence_begins_anew() -> None:
-    voices = [(0, 4_000), (0, 4_000), (0, 4_000), (0, 16_000)]
-    assert spoken("aaab", voices, silence_s=0.5) == [("a", 0, 4_000), (SILENCE, 4_000, 12_000), ("b", 12_000, 16_000)]
-
-
-def test_a_late_first_voice_leaves_silence_before_it() -> None:
-    assert spoken("a", [(3_000, 4_000)], silence_s=0.5) == [("a", 0, HOP)]
-    assert spoken("a", [(3_000, 4_000)], silence_s=0.1) == [(SILENCE, 0, 3_000), ("a", 3_000, HOP)]
-
-
-def test_an_utterance_is_heard_for_a_while_before_it_has_a_label() -> None:
-    voices = [None, (6_000, 8_000), (6_000, 12_000), (6_000, 16_000)]
-    # The label counts from the utterance's start; what the network said of its first moments does not count.
-    assert spoken("-baa", voices, onset_s=0.3) == [(SILENCE, 0, 6_000), ("a", 6_000, 4 * HOP)]
-    assert spoken("-baa", voices) == [(SILENCE, 0, 6_000), ("b", 6_000, 2 * HOP), ("a", 2 * HOP, 4 * HOP)]
-    decider = Decider(LABELS, RATE, DeciderConfig(onset_s=0.5))
-    decider.push(Prediction(0, HOP, A, -20.0, voice=(0, HOP)))
-    assert decider.current is None
-    assert decider.smoothed == A
-    decider.push(Prediction(0, 2 * HOP, A, -20.0, voice=(0, 2 * HOP)))
-    assert decider.current is not None
-    assert (decider.current.label, decider.current.start) == ("a", 0)
-
-
-def test_an_utterance_that_the_stream_cuts_short_has_its_label_at_the_end() -> None:
-    assert spoken("b", [(0, 4_000)], onset_s=5.0) == [("b", 0, HOP)]
-    assert spoken("-b", [None, (5_000, 8_000)], onset_s=5.0) == [(SILENCE, 0, 5_000), ("b", 5_000, 2 * HOP)]
-    # Too little was said before the silence: nothing is claimed.
-    assert spoken("b---", [(0, 2_000)] * 4, onset_s=0.3) == [(SILENCE, 0, 4 * HOP)]
-
-
-def test_a_label_is_shown_for_its_minimum_duration() -> None:
-    rows = [A] + [B] * 8
-    options = {"smoothing_s": 0.0, "hold_s": 0.0}
-    first, second = run(rows, **options, min_duration_s=1.0)
-    assert (first.label, first.end, second.label) == ("a", 3 * HOP, "b")
-    assert [d.end for d in run(rows, **options)] == [HOP, 9 * HOP]
-    # Silence does not wait for it.
-    assert [d.label for d in run([A, ()], **options, min_duration_s=5.0)] == ["a", SILENCE]
-
-
-def test_a_stream_may_start_anywhere() -> None:
-    decisions = {}
-    for start in (0, 2**32):
-        decider = Decider(LABELS, RATE, DeciderConfig(silence_s=0.25))
-        decider.reset(start)
-        found = []
-        for index, row in enumerate([A, (), B, B]):
-            found += decider.push(Prediction(start, start + (index + 1) * HOP, row, -20.0))
-        decisions[start] = [(d.label, d.start - start, d.end - start) for d in found + decider.flush()]
-    assert decisions[0] == decisions[2**32]
-    assert [label for label, _, _ in decisions[0]] == ["a", SILENCE, "b"]
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    hops=st.lists(st.tuples(st.sampled_from([A, B, EVEN]), st.integers(0, HOP)), min_size=1, max_size=40),
-    hangover_s=st.sampled_from([0.3, 1.0]),
-    silence_s=st.sampled_from([0.0, 0.5, 2.0]),
-    onset_s=st.sampled_from([0.0, 0.4, 1.5]),
+CONFIGS = st.builds(
+    DeciderConfig,
+    abstain_below=st.sampled_from([0.0, 0.2, 0.5, 0.9]),
+    listen_s=st.sampled_from([0.0, 1.2]),
+    hold_s=st.sampled_from([0.0, 0.4]),
+    switch_cost=st.sampled_from([0.0, 1.0]),
+    cut_cost=st.sampled_from([0.0, 0.5, 3.5]),
+    min_duration_s=st.sampled_from([0.0, 0.3, 0.8]),
+    silence_s=st.sampled_from([0.0, 0.25, 0.5]),
+    hangover_s=st.sampled_from([0.0, 0.1]),
+    limit_s=st.sampled_from([2.0, 30.0]),
+    onset_temperature=st.sampled_from([1.0, 2.0]),
 )
-def test_decisions_cover_a_spoken_stream_without_overlap(hops, hangover_s, silence_s, onset_s) -> None:
-    """Each hop has so many voiced samples at its start; an utterance ends with a pause of the hangover."""
-    decider = Decider(LABELS, RATE, DeciderConfig(silence_s=silence_s, onset_s=onset_s))
-    decisions: list[Decision] = []
-    voice: tuple[int, int] | None = None
-    for index, (row, voiced) in enumerate(hops):
-        start, end = index * HOP, (index + 1) * HOP
-        if voiced:
-            again = voice is None or start - voice[1] >= hangover_s * RATE
-            voice = (start if again or voice is None else voice[0], start + voiced)
-        speaking = voice is not None and end - voice[1] < hangover_s * RATE
-        decisions += decider.push(Prediction(0, end, row if speaking else (), -20.0, voice=voice))
-    decisions += decider.flush()
-    assert (decisions[0].start, decisions[-1].end) == (0, len(hops) * HOP)
-    for before, after in itertools.pairwise(decisions):
-        assert before.end == after.start
-        assert before.label != after.label
-    assert all(d.end > d.start for d in decisions)
+
+
+@settings(max_examples=200, deadline=None)
+@given(predictions=streams(), config=CONFIGS, start=st.sampled_from([0, 2**32]))
+def test_provisional_and_final_labels_keep_their_promises(predictions, config, start) -> None:
+    decider = Decider(LABELS, RATE, config)
+    events: list[Label] = []
+    for prediction in predictions:
+        events += decider.push(prediction)
+        current = decider.current
+        assert current is not None
+        assert current.label in UNCLAIMED or current.confidence >= config.abstain_below
+        assert (current.label == SILENCE) == (current.utterance == 0)
+    events += decider.flush()
+    decisions = finals(events)
+    length = predictions[-1].end if predictions else 0
+    # The timeline has no holes and no overlaps, and covers the stream.
+    assert sum(decision.end - decision.start for decision in decisions) == length
+    assert [d.start for d in decisions] == [0, *(d.end for d in decisions[:-1])][: len(decisions)]
+    numbers = [d.utterance for d in decisions if d.utterance]
+    assert numbers == sorted(numbers)
+    assert set(numbers) == set(range(1, len(set(numbers)) + 1))
+    for decision in decisions:
+        assert (decision.label == SILENCE) == (decision.utterance == 0)
+        assert decision.label in UNCLAIMED or decision.confidence >= config.abstain_below
+        assert not decision.probabilities or math.isclose(sum(decision.probabilities), 1.0, abs_tol=1e-6)
+    # Whatever was provisional becomes final, under the same number, and is not provisional again.
+    last_final: dict[int, int] = {}
+    for place, event in enumerate(events):
+        if isinstance(event, Decision):
+            last_final[event.utterance] = place
+    for place, event in enumerate(events):
+        if isinstance(event, Provisional):
+            assert event.utterance in last_final
+            assert place < last_final[event.utterance]
+    # A stream that starts elsewhere gives the same, shifted.
+    shifted = [
+        Prediction(
+            p.start + start,
+            p.end + start,
+            p.probabilities,
+            p.level_dbfs,
+            voice=None if p.voice is None else (p.voice[0] + start, p.voice[1] + start),
+        )
+        for p in predictions
+    ]
+    config_of = {name: getattr(config, name) for name in config.__slots__}
+    again = spans(run(shifted, start=start, **config_of))
+    assert again == [(label, first + start, end + start) for label, first, end in spans(events)]

@@ -8,11 +8,13 @@ from rich.console import Console, Group
 from stream_ser.cli._outputs import Guarded
 from stream_ser.events import (
     SILENCE,
+    TOO_SHORT,
     UNCERTAIN,
     Decision,
     Gap,
     Notice,
     Prediction,
+    Provisional,
     StreamInfo,
     Summary,
     Timing,
@@ -39,6 +41,8 @@ def new_state(labels=LABELS, source="Built-in microphone"):
 
 def speak(state, label, seconds, amplitude=0.1):
     start = state.heard
+    if state.current is not None:
+        state.take(Decision(state.current.start, state.current.end, state.current.label, state.current.confidence))
     for _ in range(round(seconds * RATE / HOP)):
         state.hear(np.full(HOP, amplitude, np.float32))
         scores = tuple(0.7 if name == label else 0.06 for name in state.labels)
@@ -46,7 +50,7 @@ def speak(state, label, seconds, amplitude=0.1):
         end = state.heard
         state.take(Prediction(max(0, end - 48_000), end, probabilities, -20.0, Timing(0.5, 2.5, 40.0)))
         confidence = 0.0 if label == SILENCE else 0.7
-        state.show(Decision(start, end, label, confidence), probabilities)
+        state.show(Provisional(start, end, label, confidence), probabilities)
 
 
 def lose(state, samples):
@@ -103,7 +107,7 @@ def begun():
     state = new_state()
     speak(state, SILENCE, 3, amplitude=0.0)
     speak(state, "happy", 0.25)
-    state.show(Decision(0, state.heard, SILENCE, 0.0), state.probabilities)
+    state.show(Provisional(48_000, state.heard, TOO_SHORT, 0.3, 1), state.probabilities)
     return state
 
 
@@ -177,7 +181,7 @@ def test_before_the_first_decision_nothing_is_claimed():
 
 
 def test_the_onset_of_speech_is_no_silence():
-    """A label is shown when .8 s were heard; until then the decider says what was shown before."""
+    """The first label waits until it is clear, or enough was heard."""
     state = begun()
     text = text_of(state, 80, 24)
     assert "listening" in text
@@ -223,7 +227,7 @@ def test_moments_between_predictions_are_joined():
     state = new_state()
     for _ in range(3_000):
         state.hear(np.zeros(320, np.float32))
-        state.show(Decision(0, 100, "happy", 0.5), (0.1,) * 6)
+        state.show(Provisional(0, 100, "happy", 0.5), (0.1,) * 6)
     assert len(state.moments) == 1
 
 
@@ -294,7 +298,7 @@ def run_view(console, refresh=True):
     probabilities = (0.1, 0.1, 0.1, 0.5, 0.1, 0.1)
     for index in range(1, 21):
         view.write(Prediction(0, index * HOP, probabilities, -20.0, Timing(1.0, 1.0)))
-        view.tick(block, Decision(0, index * HOP, "happy", 0.5), probabilities, overflows=0)
+        view.tick(block, Provisional(0, index * HOP, "happy", 0.5), probabilities, overflows=0)
     view.write(Decision(0, 20 * HOP, "happy", 0.5))
     return view
 

@@ -6,7 +6,18 @@ import json
 import pytest
 from rich.console import Console
 
-from stream_ser.events import SILENCE, UNCERTAIN, Decision, Gap, Prediction, StreamInfo, Summary, Timing
+from stream_ser.events import (
+    SILENCE,
+    TOO_SHORT,
+    UNCERTAIN,
+    Decision,
+    Gap,
+    Prediction,
+    Provisional,
+    StreamInfo,
+    Summary,
+    Timing,
+)
 from stream_ser.sinks import clock
 from stream_ser.sinks.csv_ import Csv
 from stream_ser.sinks.draw import GAP, axis, bar, fit, fit_tail, sample_cells, strip
@@ -232,22 +243,24 @@ def test_overview_has_a_line_a_file(width):
 # plain lines
 
 
-def test_lines_announce_a_stretch_once_when_it_begins():
+def test_lines_tell_every_change_once_and_every_verdict():
     out = io.StringIO()
     sink = Lines(out)
     sink.open(INFO)
+    sink.tick(None, Provisional(0, 2_000, TOO_SHORT, 0.3, 1), (0.2, 0.3, 0.5))
     for end in (4_000, 8_000, 12_000):
-        sink.tick(None, Decision(0, end, "happy", 0.5), (0.2, 0.3, 0.5))
-    sink.write(Decision(0, 12_000, "happy", 0.5))
+        sink.tick(None, Provisional(0, end, "happy", 0.5, 1), (0.2, 0.3, 0.5))
+    sink.write(Decision(0, 12_000, "happy", 0.7, 1))
     sink.write(Gap(12_000, 160))
-    sink.tick(None, Decision(12_160, 16_000, SILENCE, 0.0), ())
+    sink.tick(None, Provisional(12_160, 16_000, SILENCE, 0.0), ())
     sink.close(SUMMARY)
     lines = out.getvalue().splitlines()
-    assert lines[1].split() == ["0.00", "s", "happy", "50%"]
-    assert "160 samples lost" in lines[2]
-    assert lines[3].split() == ["0.76", "s", "silence"]
-    assert "happy overall" in lines[4]
-    assert len(lines) == 5
+    assert lines[1].split() == ["0.25", "s", "happy?", "50%"]
+    assert lines[2].split() == ["0.00", "s", "happy", "70%", "to", "0.75", "s"]
+    assert "160 samples lost" in lines[3]
+    assert lines[4].split() == ["0.76", "s", "silence"]
+    assert "happy overall" in lines[5]
+    assert len(lines) == 6
 
 
 # the pieces

@@ -15,7 +15,7 @@ from rich.console import Console, Group
 from test_live_view import LABELS, RATE, empty, eventful, many_labels, silent, talking, unsure
 from test_sinks import INFO, SPANS, SUMMARY
 
-from stream_ser.events import Decision, Notice, Prediction, StreamInfo, Timing
+from stream_ser.events import Notice, Prediction, Provisional, StreamInfo, Timing
 from stream_ser.sinks import live, live_rows, table
 from stream_ser.sinks.live import LiveView
 from stream_ser.sinks.live_state import LiveState
@@ -153,7 +153,7 @@ def test_a_terminal_that_changes_its_size_gets_frames_that_fit(no_color, monkeyp
         now[0] += 1.0
         probabilities = (0.1, 0.1, 0.1, 0.5, 0.1, 0.1)
         view.write(Prediction(0, count * RATE, probabilities, -20.0, Timing(1.0, 1.0)))
-        view.tick(np.full(RATE, 0.1, np.float32), Decision(0, count * RATE, "happy", 0.5), probabilities)
+        view.tick(np.full(RATE, 0.1, np.float32), Provisional(0, count * RATE, "happy", 0.5), probabilities)
     view.close(None)
     assert [(width, height) for width, height, _ in drawn[-len(sizes) :]] == sizes
     for width, height, text in drawn:

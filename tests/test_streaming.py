@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_ser import engine
-from stream_ser.events import Block, Decision, Event, Gap, Notice, Prediction
+from stream_ser.events import Block, Decision, Event, Gap, Notice, Prediction, Provisional
 from stream_ser.pipeline import Recognizer
 from stream_ser.sources import resampled
 
@@ -127,7 +127,7 @@ def test_counting_from_anywhere_shifts_the_events_and_nothing_else(tiny, near, b
     found = run(tiny, Cut(stretches, sizes, RATE), start)
     assert found == [shifted(event, start) for event in expected]
     assert tiny.summary() == summary
-    assert {type(event) for event in found} == {Prediction, Decision, Gap}
+    assert {type(event) for event in found} == {Prediction, Provisional, Decision, Gap}
     tiny.reset()
 
 

@@ -187,7 +187,7 @@ def test_a_clip_alone_is_heard_as_evaluate_hears_it(heard, tiny_model) -> None:
     assert heard.alone == tuple(labels[row.argmax()] for row in result.probabilities)
 
 
-@pytest.mark.parametrize("config", [DeciderConfig(), DeciderConfig(hold_s=0.0, silence_s=0.25, smoothing_s=0.0)])
+@pytest.mark.parametrize("config", [DeciderConfig(), DeciderConfig(hold_s=0.0, silence_s=0.25, listen_s=0.0)])
 def test_kept_predictions_are_decided_as_the_runtime_does(one, tiny_model, config) -> None:
     loaded = engine.load(tiny_model, "cpu")
     live = hear(Recognizer(loaded, config), one, alone=False)

@@ -14,7 +14,7 @@ from stream_ser.audio import read_blocks
 from stream_ser.config import DEFAULT_VAD, VadConfig
 from stream_ser.engine import Engine
 from stream_ser.errors import AudioError, DataError
-from stream_ser.events import SILENCE, Prediction
+from stream_ser.events import Prediction
 from stream_ser.pipeline import Recognizer
 
 from .corpora import Clip, Corpus
@@ -246,7 +246,7 @@ def evaluate(
             text = str(error)
             raise AudioError(text if str(clip.path) in text else f"{clip.path}: {text}") from None
         summary = recognizer.summary()
-        heard[row] = summary.label != SILENCE
+        heard[row] = bool(summary.probabilities)
         if heard[row]:
             probabilities[row] = summary.probabilities
         judged = recognizer.judged if heard[row] else [tuple(probabilities[row].tolist())]

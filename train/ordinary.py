@@ -1,7 +1,7 @@
 """How often an emotion is claimed of plain speech, through the very pipeline that ``stream-ser file`` runs. No torch.
 
 Nobody labelled such speech: that its speakers are neutral is an assumption, so nothing is scored as right or wrong. A
-claim is any label but ``neutral``, ``uncertain`` and ``silence``.
+claim is any label but ``neutral`` and those that claim nothing (``uncertain``, ``too short``, ``silence``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stream_ser.audio import read_blocks
 from stream_ser.config import DEFAULT_VAD, VadConfig
 from stream_ser.engine import Engine
 from stream_ser.errors import AudioError, DataError
-from stream_ser.events import SILENCE, UNCERTAIN, Prediction
+from stream_ser.events import SILENCE, UNCLAIMED, Prediction
 from stream_ser.pipeline import Recognizer
 
 from .corpora import Clip
@@ -116,14 +116,14 @@ def measure(
         hops += [event.probabilities for event in events if isinstance(event, Prediction) and event.probabilities]
         summary = recognizer.summary()
         said[summary.label] += 1
-        if summary.label != SILENCE:
+        if summary.probabilities:
             wholes[row] = summary.probabilities
         seconds.update(summary.seconds)
         if advance is not None:
             advance()
     abstain_below = engine.card.decider.abstain_below
     spoken = sum(seconds.values()) - seconds[SILENCE]
-    plain = seconds[NEUTRAL] + seconds[UNCERTAIN]
+    plain = seconds[NEUTRAL] + sum(seconds[label] for label in UNCLAIMED - {SILENCE})
     return Claims(
         clips=len(clips),
         speakers=len({clip.speaker for clip in clips}),

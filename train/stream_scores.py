@@ -8,7 +8,7 @@ what the finished decisions say, whose edges at pauses are known a little later.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any
 
@@ -18,7 +18,7 @@ from stream_ser.config import DEFAULT_VAD, DeciderConfig, VadConfig
 from stream_ser.decider import Decider
 from stream_ser.engine import Engine
 from stream_ser.errors import AudioError, DataError
-from stream_ser.events import SILENCE, UNCERTAIN, Decision, Prediction
+from stream_ser.events import SILENCE, TOO_SHORT, UNCERTAIN, Decision, Prediction, Provisional
 from stream_ser.pipeline import Recognizer
 
 from .streams import Placed, Stream
@@ -105,16 +105,16 @@ def decide(heard: Heard, labels: tuple[str, ...], config: DeciderConfig) -> Hear
     decisions: list[Decision] = []
     steps: list[tuple[int, str]] = []
     for prediction in heard.predictions:
-        decisions += decider.push(prediction)
+        decisions += [event for event in decider.push(prediction) if isinstance(event, Decision)]
         steps.append((prediction.end, _label(decider.current)))
-    decisions += decider.flush()
+    decisions += [event for event in decider.flush() if isinstance(event, Decision)]
     timeline = tuple(Span(d.start, d.end, d.label) for d in decisions)
     return replace(heard, shown=_spans(steps, heard.length, decisions), timeline=timeline)
 
 
-def _label(current: Decision | None) -> str:
+def _label(current: Provisional | None) -> str:
     """What is shown; where nothing is yet, no emotion is."""
-    return SILENCE if current is None else current.label
+    return SILENCE if current is None or current.label == TOO_SHORT else current.label
 
 
 def _spans(steps: list[tuple[int, str]], length: int, decisions: Sequence[Decision]) -> tuple[Span, ...]:
@@ -163,6 +163,8 @@ class StreamScores:
         pause_shown: ... and in which one was shown.
         precision: share of the claimed time of the timeline in which the claim is right.
         uncertain: share of the reference's emotion time on which the timeline says uncertain.
+        ece_at: expected calibration error of the number beside the label so many seconds after the onset of speech, and
+            of the final labels (``end``); empty where nobody asked.
     """
 
     speakers: int
@@ -185,6 +187,7 @@ class StreamScores:
     pause_shown: float
     precision: float
     uncertain: float
+    ece_at: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -286,4 +289,7 @@ def evaluate_streams(
     for stream in streams:
         heard.append(hear(recognizer, stream))
         advance()
-    return score(heard)
+    from .confidence import confidences
+
+    numbers = confidences(heard, engine.card.labels, decider or engine.card.decider)
+    return replace(score(heard), ece_at={time: found.ece for time, found in numbers.items()})

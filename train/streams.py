@@ -140,7 +140,7 @@ def build(clips: Sequence[Clip], rate: int, config: StreamConfig, noise: Wave | 
     placed: list[Placed] = []
     position, energy, spoken = 0, 0.0, 0
     for index in rng.permutation(len(clips)):
-        wave, pause = _read(clips[index], rate), _pause(config, rate, rng)
+        wave, pause = read_clip(clips[index], rate), _pause(config, rate, rng)
         first, last = speech_span(wave, rate)
         start = position + pause.size
         placed.append(Placed(clips[index], start, start + wave.size, start + first, start + last))
@@ -219,7 +219,12 @@ def _samples(path: Path, rate: int) -> Wave:
     return np.concatenate(blocks) if blocks else np.empty(0, dtype=np.float32)
 
 
-def _read(clip: Clip, rate: int) -> Wave:
+def read_clip(clip: Clip, rate: int) -> Wave:
+    """The samples of a clip, ``(time,)``.
+
+    Raises:
+        AudioError: it cannot be decoded, or holds nothing.
+    """
     wave = _samples(clip.path, rate)
     if not wave.size:
         raise AudioError(f"{clip.path}: holds no samples; remove it")

@@ -12,10 +12,10 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stream_ser.events import SILENCE, UNCERTAIN
+from stream_ser.events import SILENCE, UNCLAIMED
 
 #: Labels that claim no emotion.
-NOTHING = frozenset((SILENCE, UNCERTAIN))
+NOTHING = UNCLAIMED
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,14 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from stream_ser.cli._config import config_option
+
+if TYPE_CHECKING:
+    from stream_ser.config import DeciderConfig
 
 Command = Callable[..., Any]
 
@@ -180,5 +183,58 @@ def apply(options: Sequence[Callable[[Command], Command]]) -> Callable[[Command]
     return decorate
 
 
+def decider_options(command: Command) -> Command:
+    """Add the decider's settings, as one argument ``decider`` of :class:`Decisions`."""
+
+    @functools.wraps(command)
+    def decorated(*args: Any, **options: Any) -> Any:
+        values = {field.name: options.pop(field.name) for field in fields(Decisions)}
+        return command(*args, decider=Decisions(**values), **options)
+
+    return apply(
+        [
+            click.option(
+                "--threshold",
+                type=click.FloatRange(0.0, 1.0, max_open=True),
+                metavar="P",
+                help="Claim no emotion that is less probable than this.  [default: the model's]",
+            ),
+            click.option(
+                "--hold",
+                type=click.FloatRange(0.0, 3600.0),
+                metavar="S",
+                help="Live, another emotion must lead for so long before it is shown.  [default: the model's]",
+            ),
+            click.option(
+                "--min-duration",
+                type=click.FloatRange(0.0, 3600.0),
+                metavar="S",
+                help="Cut an utterance into no shorter parts.  [default: the model's]",
+            ),
+            click.option(
+                "--steady/--no-steady", default=False, help="Show labels later and change them less; results stay."
+            ),
+        ]
+    )(decorated)
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """The decider's settings as asked for; None for the model's own."""
+
+    threshold: float | None
+    hold: float | None
+    min_duration: float | None
+    steady: bool
+
+    def config(self, own: DeciderConfig) -> DeciderConfig:
+        """A model's settings with what was asked for."""
+        from dataclasses import replace
+
+        config = own.steadied() if self.steady else own
+        asked = {"abstain_below": self.threshold, "hold_s": self.hold, "min_duration_s": self.min_duration}
+        return replace(config, **{name: value for name, value in asked.items() if value is not None})
+
+
 #: What recognises.
-recognition_options = apply([model_option, provider_option, vad_option])
+recognition_options = apply([model_option, provider_option, vad_option, decider_options])

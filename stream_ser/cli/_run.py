@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from stream_ser.cli._options import Decisions
 from stream_ser.cli._options import provider_option as provider_option
 from stream_ser.cli._options import vad_option as vad_option
 from stream_ser.errors import AudioError, DeviceError, OutputError, StreamSerError
@@ -49,11 +50,12 @@ def recognizer_for(
     provider: Provider,
     vad: bool | None = None,
     *,
+    decider: Decisions | None = None,
     language_model: LanguageModel | None = None,
     quiet: bool = False,
 ) -> Recognizer:
     """Load a model and put a recogniser on it; see :func:`recognizers_for`."""
-    return recognizers_for(1, model, provider, vad, language_model=language_model, quiet=quiet)[0]
+    return recognizers_for(1, model, provider, vad, decider=decider, language_model=language_model, quiet=quiet)[0]
 
 
 def recognizers_for(
@@ -62,6 +64,7 @@ def recognizers_for(
     provider: Provider,
     vad: bool | None = None,
     *,
+    decider: Decisions | None = None,
     language_model: LanguageModel | None = None,
     quiet: bool = False,
 ) -> list[Recognizer]:
@@ -72,6 +75,7 @@ def recognizers_for(
         model: name or file; None for the default one.
         provider: where the network runs.
         vad: of :data:`vad_option`.
+        decider: settings that were asked for.
         language_model: what finished lines are spelt with.
         quiet: remarks go to the log alone.
 
@@ -89,7 +93,8 @@ def recognizers_for(
     if engine.note:
         _remark(engine.note, quiet)
     heard = vad_config(vad, quiet=quiet)
-    return [Recognizer(engine, vad=heard, language_model=language_model) for _ in range(count)]
+    config = engine.card.decider if decider is None else decider.config(engine.card.decider)
+    return [Recognizer(engine, config, vad=heard, language_model=language_model) for _ in range(count)]
 
 
 def _remark(text: str, quiet: bool) -> None:
@@ -267,7 +272,7 @@ def follow(
     """What shows a view each block and what it changed; with a guard, a view that fails is left out."""
 
     def on_block(block: Block) -> None:
-        shown = (block.samples, recognizer.current, recognizer.smoothed, overflows())
+        shown = (block.samples, recognizer.current, recognizer.posterior, overflows())
         if guard is None:
             view.tick(*shown)
         else:

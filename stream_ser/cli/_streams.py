@@ -117,6 +117,10 @@ def rows(scores: StreamScores) -> list[tuple[str, str]]:
         ("  of what was shown live", f"{scores.eder_shown:.3f}"),
         ("pauses with an emotion", f"{scores.pause_claimed:.1%}"),
         ("  shown live", f"{scores.pause_shown:.1%}"),
+        *(
+            (f"ECE {'of the verdict' if time == 'end' else f'{time} s after the onset of speech'}", f"{value:.3f}")
+            for time, value in scores.ece_at.items()
+        ),
         ("claims that are right", f"{scores.precision:.1%}"),
         ("speech called uncertain", f"{scores.uncertain:.1%}"),
     ]

@@ -13,7 +13,7 @@ import click
 
 from stream_ser.cli._files import Claims
 from stream_ser.cli._log import logging_to
-from stream_ser.cli._options import Results, recognition_options, result_options, targets
+from stream_ser.cli._options import Decisions, Results, recognition_options, result_options, targets
 from stream_ser.cli._outputs import Troubles, opened
 from stream_ser.cli._run import Stoppable, draws_on, drive, follow, recognizer_for, stop_on_signals, view_on
 from stream_ser.errors import AudioError
@@ -31,7 +31,13 @@ CLIP = "demo.flac"
 @click.option("--fast/--no-fast", default=False, help="As fast as the machine can, not as fast as speech.")
 @click.pass_context
 def demo(
-    ctx: click.Context, model: str | None, provider: Provider, vad: bool | None, results: Results, fast: bool
+    ctx: click.Context,
+    model: str | None,
+    provider: Provider,
+    vad: bool | None,
+    decider: Decisions,
+    results: Results,
+    fast: bool,
 ) -> None:
     """See the live view at work on a bundled clip. Needs no microphone."""
     from stream_ser.sources import FileSource
@@ -48,7 +54,7 @@ def demo(
         path = stack.enter_context(resources.as_file(clip))
         claims = Claims([path, *(Path(name) for name in (model, results.config) if name)])
         stack.enter_context(logging_to(results, claims, troubles.add, screen=not (drawn and sys.stderr.isatty())))
-        recognizer = recognizer_for(model, provider, vad, quiet=results.quiet)
+        recognizer = recognizer_for(model, provider, vad, decider=decider, quiet=results.quiet)
         outputs = stack.enter_context(opened(results, None, claims, troubles.add, live=True))
         if results.plot is not None:
             outputs.add_plot(results.plot, recognizer.card.features)

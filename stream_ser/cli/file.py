@@ -6,24 +6,25 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
 import click
 
 from stream_ser.cli import os_error_message
-from stream_ser.cli._files import Claims
+from stream_ser.cli._files import Claims, results_to
 from stream_ser.cli._inputs import STDIN, Input, channel_option, expand, raw_option, streams
 from stream_ser.cli._lm import language_model, lm_options
 from stream_ser.cli._log import logging_to
-from stream_ser.cli._options import Results, recognition_options, result_options
+from stream_ser.cli._options import Decisions, Results, recognition_options, result_options
 from stream_ser.cli._outputs import SAID, Outputs, opened
 from stream_ser.cli._run import Stop, Stoppable, drive, recognizer_for, stop_on_signals
 from stream_ser.cli._separate import Separating, count_of, separate_option, separated, separator_for
 from stream_ser.errors import StreamSerError
 from stream_ser.events import Summary
 from stream_ser.sinks import Sink
+from stream_ser.sinks.overview import Overview
 from stream_ser.text import printable
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ LONG_S = 30.0
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @recognition_options
 @result_options("table, unless there is an --output")
+@click.option(
+    "--summary",
+    metavar="FILE",
+    help="Write one row a file there, .csv or .json: label, confidence, probabilities, seconds of speech, error. - is "
+    "standard output, as CSV.",
+)
 @raw_option
 @channel_option
 @separate_option
@@ -53,7 +60,9 @@ def file(
     model: str | None,
     provider: Provider,
     vad: bool | None,
+    decider: Decisions,
     results: Results,
+    summary: str | None,
     raw: RawFormat | None,
     channel: int | Literal["each"] | None,
     separate: str | None,
@@ -67,6 +76,9 @@ def file(
     """
     from stream_ser.portaudio import native_stderr_to_log
 
+    as_json = summary_is_json(summary)
+    if summary == STDIN and not results.output and results.format_ is None:
+        results = replace(results, format_="none")
     unreadable: list[OSError] = []
     if raw is not None and any(os.path.isdir(path) for path in paths):
         raise click.UsageError("--raw takes files, patterns or -, not folders, where headers cannot be told")
@@ -84,12 +96,17 @@ def file(
         outputs = stack.enter_context(opened(results, "table", claims, job.trouble, several=several))
         stop = stack.enter_context(stop_on_signals())
         spelling = language_model(lm)
-        recognizer = recognizer_for(model, provider, vad, language_model=spelling, quiet=results.quiet)
+        recognizer = recognizer_for(model, provider, vad, decider=decider, language_model=spelling, quiet=results.quiet)
         if results.plot is not None:
             outputs.add_plot(results.plot, recognizer.card.features)
+        if summary is not None:
+            path = None if summary == STDIN else Path(summary)
+            rows = stack.enter_context(results_to(path, claims, "--summary"))
+            job.overview = Overview(rows, recognizer.card.labels, as_json=as_json)
+            stack.callback(job.overview.close)
         job.bars = "none" if results.quiet else _bars(outputs)
         for error in unreadable:
-            job.trouble(f"error: {os_error_message(error)}")
+            job.failed(str(error.filename), os_error_message(error))
         job.run(inputs, recognizer, outputs, stop)
         for guard in outputs.results:
             if guard.format_ == "table" and several:
@@ -114,6 +131,7 @@ class _Job:
     bar: FileProgress | None = None
     troubles: int = 0
     results: list[tuple[str, Summary | None]] = field(default_factory=list)
+    overview: Overview | None = None
 
     def run(self, inputs: Sequence[Input], recognizer: Recognizer, outputs: Outputs, stop: Stop) -> None:
         """Recognise all streams; one that cannot be read stops nothing, unless it is the only one."""
@@ -125,13 +143,16 @@ class _Job:
                 except StreamSerError as error:
                     message = _named(one, str(error))
                     if self.alone and not stop():
+                        self._row(one.name, None, message)
                         raise type(error)(message) from None
                     if not stop():
-                        self.trouble(f"error: {message}")
+                        self.failed(one.name, message)
                 except OSError as error:
                     if self.alone or error.filename is None:
                         raise
-                    self.trouble(f"error: {os_error_message(error)}")
+                    self.failed(one.name, os_error_message(error))
+                if summary is not None:
+                    self._row(one.name, summary, "")
                 self.results.append((one.name, summary))
                 if stop() or outputs.in_vain:
                     return
@@ -154,6 +175,15 @@ class _Job:
             if source.warning and not stop():
                 self.trouble(f"warning: {_named(one, source.warning)}")
         return summary
+
+    def failed(self, name: str, message: str) -> None:
+        """Report a file that could not be read."""
+        self.trouble(f"error: {message}")
+        self._row(name, None, message)
+
+    def _row(self, name: str, summary: Summary | None, error: str) -> None:
+        if self.overview is not None:
+            self.overview.add(name, summary, error)
 
     def _start_bar(self, index: int, files: int, duration_s: float | None) -> None:
         """One bar over all files, or one for each long file where the results are printed between them."""
@@ -179,6 +209,18 @@ class _Job:
             self.bar.note(line)
         else:
             click.echo(line, err=True)
+
+
+def summary_is_json(summary: str | None) -> bool:
+    """Whether the suffix of ``--summary`` asks for JSON.
+
+    Raises:
+        click.UsageError: it names neither format.
+    """
+    suffix = "" if summary in (None, STDIN) else Path(str(summary)).suffix.lower()
+    if summary not in (None, STDIN) and suffix not in (".csv", ".json"):
+        raise click.UsageError(f"--summary {summary}: no suffix names its format; expected .csv or .json")
+    return suffix == ".json"
 
 
 def _named(one: Input, message: str) -> str:

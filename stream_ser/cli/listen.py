@@ -14,7 +14,7 @@ import click
 from stream_ser.cli._capture import Capture, Tapped, about, as_recorded, capture_options
 from stream_ser.cli._files import Claims
 from stream_ser.cli._log import logging_to
-from stream_ser.cli._options import Results, recognition_options, result_options, targets
+from stream_ser.cli._options import Decisions, Results, recognition_options, result_options, targets
 from stream_ser.cli._outputs import Troubles, opened
 from stream_ser.cli._run import draws_on, drive_all, lanes_for, recognizers_for, stop_on_signals
 from stream_ser.cli._separate import Separating, count_of, separate_option, separated, separator_for
@@ -39,6 +39,7 @@ def listen(
     model: str | None,
     provider: Provider,
     vad: bool | None,
+    decider: Decisions,
     separate: str | None,
     results: Results,
     no_view: bool,
@@ -68,7 +69,7 @@ def listen(
         separator = separator_for(separate)
         tapped = [Tapped(one, troubles.add) for one in captures]
         made = sum(len(parts_of(one)) for one in captures) * count_of(separator)
-        recognizers = recognizers_for(made, model, provider, vad, quiet=results.quiet)
+        recognizers = recognizers_for(made, model, provider, vad, decider=decider, quiet=results.quiet)
         rate = recognizers[0].card.features.sample_rate
         sources = [separated(one, separator, None, rate) for one in tapped]
         outputs = stack.enter_context(opened(results, None, claims, troubles.add, live=True, several=made > 1))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from stream_ser.events import SILENCE, UNCERTAIN
+from stream_ser.events import SILENCE, TOO_SHORT, UNCERTAIN
 from stream_ser.sinks.palette import FAINT, LOST
 
 EIGHTHS_RIGHT = " ▏▎▍▌▋▊▉█"
@@ -15,7 +15,7 @@ EIGHTHS_UP = " ▁▂▃▄▅▆▇█"
 #: Label of a stretch of audio that was lost, for :func:`strip`.
 GAP = "lost"
 #: Cells of a stretch that claims no emotion look different without colours, too.
-FILL = {SILENCE: "·", UNCERTAIN: "░", GAP: "╳"}
+FILL = {SILENCE: "·", UNCERTAIN: "░", TOO_SHORT: "▒", GAP: "╳"}
 #: Steps of a time axis, seconds.
 _AXIS_STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400)
 

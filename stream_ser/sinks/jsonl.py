@@ -4,16 +4,22 @@ Every object has ``type`` and ``file`` (the path, ``-``, or the device). Positio
 ``sample_rate``; the same in seconds ends in ``_s``. Floats are rounded: the same audio gives the same bytes.
 
 ``stream``
-    First line of each stream. ``schema`` (3), ``model``, ``labels`` (the order of all ``probabilities``),
+    First line of each stream. ``schema`` (4), ``model``, ``labels`` (the order of all ``probabilities``),
     ``sample_rate`` in Hz.
 ``prediction``
     One run of the network. ``start``, ``end``: the audio it saw. ``label``: the most probable label, or
-    ``silence`` where the network was not asked. ``probabilities``: by label, unsmoothed, null for silence.
+    ``silence`` where the network was not asked. ``probabilities``: by label, null for silence.
     ``level_dbfs``: of the newest hop, -120 for digital silence. ``timing``, for live streams only:
     ``features_ms``, ``inference_ms`` and ``age_ms``, from the capture of the last sample to the prediction.
+``provisional``
+    What is shown of an utterance that goes on, whenever that changes: ``utterance`` (its number, from 1), ``start``,
+    ``end``, ``label``, ``confidence``, ``probabilities`` (calibrated for so much speech, null before the network was
+    asked) and ``final``, which is false. The next one of the utterance takes its place, and its decisions do at last.
 ``decision``
-    A finished stretch of the timeline with one label, after smoothing: ``start``, ``end``, ``label`` (one of
-    the labels, ``silence`` or ``uncertain``) and ``confidence``, its mean smoothed probability.
+    A stretch of the finished timeline, which stays: ``start``, ``end``, ``label`` (one of the labels, ``silence``,
+    ``uncertain`` or ``too short``), ``confidence`` (the calibrated probability that the label is right, 0 for silence),
+    ``utterance`` (its number, null for silence), ``probabilities`` (null for silence) and ``final``, which is true. An
+    utterance in which the emotion changes has several.
 ``gap``
     ``length`` samples from ``start`` on that were lost before they reached the recogniser.
 ``notice``
@@ -24,9 +30,9 @@ Every object has ``type`` and ``file`` (the path, ``-``, or the device). Positio
     ``text``, all of them; ``label``, the emotion of the line. While ``final`` is false the line comes again with each
     new character, and takes the place of the one before.
 ``summary``
-    Last line. ``samples``, ``duration_s``, ``lost`` (samples), ``label`` of the whole stream,
-    ``probabilities`` (null for silence), ``seconds`` shown by label, ``skipped`` (predictions that were left out
-    because the recogniser was late). A stream without this line broke off
+    Last line. ``samples``, ``duration_s``, ``lost`` (samples), ``label`` that the timeline carries longest,
+    ``confidence`` and ``probabilities`` (null for silence): means of the decisions' over time; ``seconds`` by label,
+    ``skipped`` (predictions that were left out because the recogniser was late). A stream without this line broke off
     with an error; a file that gave no event before it broke off has no line at all.
 """
 
@@ -35,10 +41,10 @@ from __future__ import annotations
 import json
 from typing import Any, TextIO
 
-from stream_ser.events import SILENCE, Decision, Event, Gap, Prediction, StreamInfo, Summary, Transcript
+from stream_ser.events import SILENCE, Decision, Event, Gap, Prediction, Provisional, StreamInfo, Summary, Transcript
 
 #: Changes with the lines, and with assets/events.schema.json, which describes them for machines.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 #: A sample at 16 kHz is 62.5 us.
 SECONDS_DIGITS = 4
 PROBABILITY_DIGITS = 4
@@ -72,12 +78,9 @@ class JsonLines:
         if isinstance(event, Prediction):
             self._prediction(event)
         elif isinstance(event, Decision):
-            self._line(
-                "decision",
-                **self._span(event.start, event.end),
-                label=event.label,
-                confidence=round(event.confidence, PROBABILITY_DIGITS),
-            )
+            self._stretch("decision", event)
+        elif isinstance(event, Provisional):
+            self._stretch("provisional", event)
         elif isinstance(event, Gap):
             self._gap(event)
         elif isinstance(event, Transcript):
@@ -95,6 +98,7 @@ class JsonLines:
                 duration_s=self._seconds(summary.samples),
                 lost=summary.lost,
                 label=summary.label,
+                confidence=round(summary.confidence, PROBABILITY_DIGITS),
                 probabilities=self._probabilities(summary.probabilities),
                 seconds={label: round(value, SECONDS_DIGITS) for label, value in summary.seconds.items()},
                 skipped=summary.skipped,
@@ -133,6 +137,17 @@ class JsonLines:
             probabilities=self._probabilities(event.probabilities),
             level_dbfs=round(event.level_dbfs, MEASURE_DIGITS),
             **timing,
+        )
+
+    def _stretch(self, kind: str, event: Decision | Provisional) -> None:
+        self._line(
+            kind,
+            utterance=event.utterance or None,
+            **self._span(event.start, event.end),
+            label=event.label,
+            confidence=round(event.confidence, PROBABILITY_DIGITS),
+            probabilities=self._probabilities(event.probabilities),
+            final=isinstance(event, Decision),
         )
 
     def _gap(self, event: Gap) -> None:

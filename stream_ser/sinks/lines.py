@@ -1,4 +1,4 @@
-"""Plain lines for pipes and logs: one for every change of what is shown, and the sum at the end."""
+"""Plain lines for pipes and logs, one a change of what is shown live, one a verdict, and the sum at the end."""
 
 from __future__ import annotations
 
@@ -9,12 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.cells import cell_len, set_cell_size
 
-from stream_ser.events import SILENCE, Decision, Event, Gap, Notice, StreamInfo, Summary, Transcript
+from stream_ser.events import (
+    SILENCE,
+    TOO_SHORT,
+    Decision,
+    Event,
+    Gap,
+    Notice,
+    Provisional,
+    StreamInfo,
+    Summary,
+    Transcript,
+)
 from stream_ser.text import printable
 
 
 class Lines:
-    """Writes a line as soon as a new stretch begins, so that the output can be followed live.
+    """Writes a line as soon as the label changes, so that the output can be followed live, and one when it is final.
 
     Args:
         out: text stream; stays open.
@@ -25,16 +36,16 @@ class Lines:
         self._out = out
         self._width = max((cell_len(printable(name)) for name in names), default=0)
         self._info = StreamInfo("", "", (), 1)
-        self._announced = -1
+        self._announced: tuple[int, int, str] | None = None
 
     def open(self, info: StreamInfo) -> None:
         """Say what is heard, and by which model."""
         self._info = info
-        self._announced = -1
+        self._announced = None
         self._say(f"({info.model})" if self._width else f"{printable(info.name)} ({info.model})")
 
     def write(self, event: Event) -> None:
-        """Write a line for a gap, for what was said, and for a stretch so short that no tick came while it lasted."""
+        """Write a line for a verdict, for a gap and for what was said."""
         if isinstance(event, Gap):
             self._say(f"{self._at(event.start)}  {event.length} samples lost")
         elif isinstance(event, Notice):
@@ -43,12 +54,12 @@ class Lines:
             if event.final:
                 self._say(f"{self._at(event.start)}  [{event.label}] {printable(event.text)}")
         elif isinstance(event, Decision):
-            self._announce(event)
+            self._finish(event)
 
     def tick(
         self,
         samples: NDArray[np.float32],
-        current: Decision | None,
+        current: Provisional | None,
         probabilities: tuple[float, ...],
         overflows: int = 0,
     ) -> None:
@@ -66,12 +77,22 @@ class Lines:
         shares = ", ".join(f"{label} {seconds:.2f} s" for label, seconds in summary.seconds.items() if seconds)
         self._say(f"{self._at(summary.samples)}  end: {summary.label} overall" + (f" ({shares})" if shares else ""))
 
-    def _announce(self, stretch: Decision) -> None:
-        if stretch.start <= self._announced:
+    def _announce(self, shown: Provisional) -> None:
+        """What is shown of an utterance that goes on, whenever it changes."""
+        if shown.label == TOO_SHORT or (shown.utterance, shown.start, shown.label) == self._announced:
             return
-        self._announced = stretch.start
-        sure = "" if stretch.label == SILENCE else f" {stretch.confidence:.0%}"
-        self._say(f"{self._at(stretch.start)}  {stretch.label}{sure}")
+        self._announced = shown.utterance, shown.start, shown.label
+        if shown.label == SILENCE:
+            self._say(f"{self._at(shown.start)}  {SILENCE}")
+            return
+        self._say(f"{self._at(shown.end)}  {shown.label}? {shown.confidence:.0%}")
+
+    def _finish(self, stretch: Decision) -> None:
+        if stretch.label == SILENCE:
+            return
+        sure = f" {stretch.confidence:.0%}" if stretch.confidence else ""
+        until = f"to {stretch.end / self._info.sample_rate:.2f} s"
+        self._say(f"{self._at(stretch.start)}  {stretch.label}{sure}  {until}")
 
     def _at(self, samples: int) -> str:
         return f"{samples / self._info.sample_rate:9.2f} s"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.text import Text
 
-from stream_ser.events import SILENCE, UNCERTAIN, Decision, Event, StreamInfo, Summary
+from stream_ser.events import SILENCE, UNCERTAIN, Event, Provisional, StreamInfo, Summary
 from stream_ser.sinks import clock
 from stream_ser.sinks.captions import captions
 from stream_ser.sinks.draw import bar, fit, fit_tail
@@ -56,7 +56,7 @@ class LiveView:
     def tick(
         self,
         samples: NDArray[np.float32],
-        current: Decision | None,
+        current: Provisional | None,
         probabilities: tuple[float, ...],
         overflows: int = 0,
     ) -> None:
@@ -65,7 +65,7 @@ class LiveView:
         Args:
             samples: ``(time,)`` float32 at the model's rate.
             current: the stretch being shown now.
-            probabilities: smoothed, in the order of the labels; empty in silence.
+            probabilities: calibrated, in the order of the labels; empty in silence.
             overflows: reported by the device so far.
         """
         if samples.size:
@@ -172,7 +172,7 @@ def _headline(state: LiveState, colour: dict[str, str], width: int) -> list[Text
         Text(),
     ]
     if current.label not in notes:
-        side[0] = Text(f"{current.confidence:.0%}", style=f"bold {hue}").append(" sure", style=GREY)
+        side[0] = Text(f"{current.confidence:.0%}", style=f"bold {hue}").append(" sure so far", style=GREY)
     lines = []
     for letters, note in zip(word, side, strict=True):
         style = hue if current.label in notes else f"bold {hue}"

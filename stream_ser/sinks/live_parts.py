@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from stream_ser.events import SILENCE, UNCERTAIN
+from stream_ser.events import SILENCE, UNCERTAIN, UNCLAIMED
 from stream_ser.sinks.draw import EIGHTHS_UP, FILL, GAP, axis, strip
 from stream_ser.sinks.live_state import FLOOR_DBFS, HISTORY_S, LiveState
 from stream_ser.sinks.palette import FAINT, GREY, LOST
@@ -15,6 +15,8 @@ from stream_ser.sinks.palette import FAINT, GREY, LOST
 #: Above these levels the meter turns yellow and red: headroom is going, clipping is near.
 _LOUD_DBFS = -12.0
 _CLIPPING_DBFS = -3.0
+#: Labels that are shown as they are whether final or not; others have a question mark while they are provisional.
+PLAIN = UNCLAIMED | {"", GAP}
 METER_COLOURS = ("#46a758", "#ffc53d", "#e5484d")
 
 
@@ -22,6 +24,7 @@ def timeline(state: LiveState, colour: dict[str, str], width: int, chart_rows: i
     """The last minute: height is confidence, colour is emotion, the strip below carries the names."""
     columns = max(1, width - 4)
     cells, heights = _columns(state, columns)
+    colour = _with_provisional(colour)
     hues = [colour.get(label, FAINT) for label in cells]
     eighths = [round(confidence * chart_rows * 8) for confidence in heights]
     lines = []
@@ -36,7 +39,11 @@ def timeline(state: LiveState, colour: dict[str, str], width: int, chart_rows: i
 
 def minute(state: LiveState, colour: dict[str, str], columns: int) -> Text:
     """The last minute in one row of so many cells."""
-    return strip(_columns(state, columns)[0], colour)
+    return strip(_columns(state, columns)[0], _with_provisional(colour))
+
+
+def _with_provisional(colour: dict[str, str]) -> dict[str, str]:
+    return colour | {f"{label}?": hue for label, hue in colour.items()}
 
 
 def time_axis(columns: int) -> Text:
@@ -68,7 +75,8 @@ def _columns(state: LiveState, columns: int) -> tuple[list[str], list[float]]:
         last = columns - 1 - (newest - int(max(moment.end - 1, start) / column_samples))
         for column in range(max(first, 0), min(last, columns - 1) + 1):
             if labels[column] != GAP:
-                labels[column], confidences[column] = moment.label, moment.confidence
+                labels[column] = moment.label if moment.final or moment.label in PLAIN else f"{moment.label}?"
+                confidences[column] = moment.confidence
         start = moment.end
     return labels, confidences
 

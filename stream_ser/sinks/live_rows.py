@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from stream_ser.events import SILENCE, UNCERTAIN, Decision, Event, StreamInfo, Summary
+from stream_ser.events import UNCLAIMED, Event, Provisional, StreamInfo, Summary
 from stream_ser.sinks import clock
 from stream_ser.sinks.captions import captions
 from stream_ser.sinks.draw import EIGHTHS_UP, bar, fit, fit_tail
@@ -95,7 +95,7 @@ class Row:
     def tick(
         self,
         samples: NDArray[np.float32],
-        current: Decision | None,
+        current: Provisional | None,
         probabilities: tuple[float, ...],
         overflows: int = 0,
     ) -> None:
@@ -205,10 +205,10 @@ def _label(state: LiveState, colour: dict[str, str]) -> Text:
     if current is None or state.listening:
         return Text("listening …", style=f"italic {GREY}")
     hue = colour.get(current.label, GREY)
-    if current.label in (SILENCE, UNCERTAIN):
+    if current.label in UNCLAIMED:
         text = Text(current.label, style=hue)
     else:
-        text = Text(f"▸ {current.label}", style=f"bold {hue}").append(f" {current.confidence:.0%}", style=GREY)
+        text = Text(f"▸ {current.label}?", style=f"bold {hue}").append(f" {current.confidence:.0%}", style=GREY)
     since_s = max(current.end, state.heard) - current.start
     return text.append(f" for {since_s / state.sample_rate:.1f} s", style=FAINT)
 
@@ -265,10 +265,10 @@ def _single(state: LiveState, colour: dict[str, str], width: int) -> Text:
     if state.warning:
         return line.append(fit(f"! {state.warning}", max(0, width - line.cell_len - 1)), style=f"bold {LOST}")
     current = state.current
-    shown = "listening" if current is None else current.label
+    shown = "listening" if current is None or state.listening else current.label
     hue = GREY if current is None else colour.get(current.label, GREY)
-    line.append(fit(shown, _LABEL_WIDTH), style=hue if shown in (SILENCE, UNCERTAIN) else f"bold {hue}")
-    sure = current is not None and current.label not in (SILENCE, UNCERTAIN)
+    line.append(fit(shown, _LABEL_WIDTH), style=hue if shown in UNCLAIMED else f"bold {hue}")
+    sure = current is not None and current.label not in UNCLAIMED
     line.append(f"{current.confidence:4.0%} " if sure and current is not None else "     ", style=GREY)
     lost = Text(f" lost {state.lost / state.sample_rate:.1f} s" if state.lost else "", style=LOST)
     columns = width - line.cell_len - _METER_CELLS - 6 - lost.cell_len
@@ -282,7 +282,7 @@ def _hidden(states: Sequence[LiveState], colour: dict[str, str], width: int) -> 
     """That there are more, what they sound like, and which of them something is wrong with."""
     line = Text(f" … and {len(states)} more:", style=FAINT)
     for state in states:
-        label = "listening" if state.current is None else state.current.label
+        label = "listening" if state.current is None or state.listening else state.current.label
         label, hue = ("!" + label, LOST) if state.warning else (label, colour.get(label, GREY))
         if line.cell_len + 1 + len(label) + 2 > width:
             return line.append(" …", style=FAINT)

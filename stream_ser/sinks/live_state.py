@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_ser.events import SILENCE, Decision, Event, Gap, Notice, Prediction, StreamInfo, Transcript
+from stream_ser.events import TOO_SHORT, Decision, Event, Gap, Notice, Prediction, Provisional, StreamInfo, Transcript
 from stream_ser.sinks.draw import GAP
 from stream_ser.text import printable
 
@@ -33,16 +33,17 @@ _LASTING = frozenset({"stalled", "lost"})
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What was shown at sample ``end``, for the timeline; the moment before it says since when."""
+    """What holds up to sample ``end``, for the timeline; the moment before it says since when."""
 
     end: int
     label: str
     confidence: float
+    final: bool = False
 
     @property
-    def shown(self) -> tuple[str, float]:
-        """What was shown, without the time."""
-        return self.label, self.confidence
+    def shown(self) -> tuple[str, float, bool]:
+        """What is shown, without the time."""
+        return self.label, self.confidence, self.final
 
 
 @dataclass
@@ -57,9 +58,9 @@ class LiveState:
         sample_rate: Hz, of every position.
         heard: samples since the stream's start, and what stands for lost ones.
         duration_s: of a file, to show the progress; None live.
-        probabilities: smoothed, in the order of the labels; empty in silence and before the first prediction.
-        current: the stretch being shown now; None before the first decision.
-        moments: what was shown during the last minute.
+        probabilities: calibrated, in the order of the labels; empty in silence and before the first prediction.
+        current: what is shown now; None before the first prediction.
+        moments: the last minute: what is final, then what is shown of what goes on.
         transcribes: the model says what is said, too.
         said: the newest lines of words; only the last one may go on.
         level_dbfs: RMS level of the input, falling softly.
@@ -80,7 +81,7 @@ class LiveState:
     heard: int = 0
     duration_s: float | None = None
     probabilities: tuple[float, ...] = ()
-    current: Decision | None = None
+    current: Provisional | None = None
     moments: deque[Moment] = field(default_factory=deque)
     transcribes: bool = False
     said: deque[Transcript] = field(default_factory=lambda: deque(maxlen=LINES_KEPT))
@@ -113,6 +114,8 @@ class LiveState:
             if event.timing is not None:
                 self.costs_ms.append((event.end, event.timing.features_ms + event.timing.inference_ms))
                 self.age_ms = event.timing.age_ms
+        elif isinstance(event, Decision):
+            self._repaint(event)
         elif isinstance(event, Gap):
             # Up to the loss, what was shown before it went on.
             last = self.moments[-1] if self.moments else Moment(0, "", 0.0)
@@ -128,6 +131,32 @@ class LiveState:
             self.warn(event.text)
             if event.kind in _LASTING:
                 self.warned_at = None
+
+    def _repaint(self, decision: Decision) -> None:
+        """Put a verdict in the place of what was shown live. Lost audio stays lost."""
+        moments: deque[Moment] = deque()
+        start = 0
+
+        def add(end: int, moment: Moment) -> None:
+            if moments and moments[-1].shown == moment.shown:
+                moments.pop()
+            moments.append(Moment(end, *moment.shown))
+
+        final = Moment(decision.end, decision.label, decision.confidence, final=True)
+        for moment in self.moments:
+            first, last = max(start, decision.start), min(moment.end, decision.end)
+            if first >= last or moment.label == GAP:
+                add(moment.end, moment)
+            else:
+                if start < first:
+                    add(first, moment)
+                add(last, final)
+                if last < moment.end:
+                    add(moment.end, moment)
+            start = moment.end
+        if decision.end > start:
+            add(decision.end, final)
+        self.moments = moments
 
     def warn(self, text: str) -> None:
         """Show a line for a while."""
@@ -149,15 +178,15 @@ class LiveState:
         elif (self.heard - self.peak_at) / self.sample_rate > PEAK_HOLD_S:
             self.peak_dbfs = max(peak, self.peak_dbfs - PEAK_FALL_DB_PER_S * passed_s, FLOOR_DBFS)
 
-    def show(self, current: Decision | None, probabilities: tuple[float, ...]) -> None:
+    def show(self, current: Provisional | None, probabilities: tuple[float, ...]) -> None:
         """Note what is decided now, and what has scrolled out of the timeline."""
         self.current = current
         self.probabilities = probabilities
         if current is not None:
             last = self.moments[-1].end if self.moments else 0
             if self.heard > last:
-                moment = Moment(self.heard, current.label, current.confidence)
-                if self.moments and (current.label, current.confidence) == self.moments[-1].shown:
+                moment = Moment(self.heard, "" if self.listening else current.label, current.confidence)
+                if self.moments and moment.shown == self.moments[-1].shown:
                     self.moments.pop()
                 self.moments.append(moment)
         if self.warned_at is not None and self.heard - self.warned_at > NOTICE_S * self.sample_rate:
@@ -168,8 +197,8 @@ class LiveState:
 
     @property
     def listening(self) -> bool:
-        """Whether nothing can be said yet: at the start, and at the onset of speech, which is no silence any more."""
-        return self.current is None or (self.current.label == SILENCE and bool(self.probabilities))
+        """True where nothing can be said yet: at the start, and at the onset of speech."""
+        return self.current is None or self.current.label == TOO_SHORT
 
     @property
     def latency_ms(self) -> tuple[float, float] | None:

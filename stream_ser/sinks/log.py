@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 
-from stream_ser.events import Decision, Event, Gap, Prediction, StreamInfo, Summary, Transcript
+from stream_ser.events import Decision, Event, Gap, Prediction, Provisional, StreamInfo, Summary, Transcript
 from stream_ser.text import printable
 
 
 class Log:
-    """Decisions, what was said and the sum at level INFO, predictions at DEBUG, losses and notices at WARNING."""
+    """Log records: decisions, what was said and the sum at INFO, predictions and provisional labels at DEBUG.
+
+    Losses and notices are at WARNING.
+    """
 
     def __init__(self) -> None:
         self._log = logging.getLogger("stream_ser.events")
@@ -30,6 +33,10 @@ class Log:
         elif isinstance(event, Decision):
             span = (event.start / rate, event.end / rate)
             self._say(logging.INFO, "%.2f to %.2f s: %s, %.0f %%", *span, event.label, 100 * event.confidence)
+        elif isinstance(event, Provisional):
+            if self._log.isEnabledFor(logging.DEBUG):
+                shown_s = event.end / rate
+                self._say(logging.DEBUG, "%.3f s: %s so far, %.0f %%", shown_s, event.label, 100 * event.confidence)
         elif isinstance(event, Transcript):
             if event.final:
                 span = (event.start / rate, event.end / rate)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream_ser.events import SILENCE, UNCERTAIN
+from stream_ser.events import SILENCE, TOO_SHORT, UNCERTAIN
 
 GREY = "#8a8f98"
 FAINT = "#5c626c"
@@ -28,7 +28,7 @@ _OTHERS = ("#00b8d9", "#d6409f", "#7cb518", "#6e56cf", "#e2a336", "#2e9b8f")
 
 
 def colours(labels: tuple[str, ...]) -> dict[str, str]:
-    """Colour of every label and of silence and uncertainty; no two labels share one while colours last."""
+    """Colour of every label and of what claims nothing; no two labels share one while colours last."""
     chosen: dict[str, str] = {}
     for label in labels:
         wanted = _BY_STEM.get(label[:3].lower(), _OTHERS[0])
@@ -36,7 +36,7 @@ def colours(labels: tuple[str, ...]) -> dict[str, str]:
             free = [colour for colour in (*_OTHERS, *_BY_STEM.values()) if colour not in chosen.values()]
             wanted = free[0] if free else wanted
         chosen[label] = wanted
-    return chosen | {SILENCE: FAINT, UNCERTAIN: GREY}
+    return chosen | {SILENCE: FAINT, UNCERTAIN: GREY, TOO_SHORT: GREY}
 
 
 #: 3 x 5 pixels a letter, five rows of three from the top; drawn two pixel rows a text row.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stream_ser.config import FeatureConfig
 from stream_ser.errors import OutputError
-from stream_ser.events import SILENCE, UNCERTAIN, Event, StreamInfo, Summary, Word
+from stream_ser.events import SILENCE, UNCLAIMED, Event, StreamInfo, Summary, Word
 from stream_ser.sinks import clock
 from stream_ser.sinks.palette import LOST, colours
 from stream_ser.sinks.plot_state import PlotState
@@ -174,13 +174,13 @@ def _strip(axes: Axes, state: PlotState, edges_s: NDArray[np.float64], colour: d
     """The decisions: coloured, named where there is room; silence and uncertainty look different without colours."""
     for first, end, label in state.runs:
         start_s, end_s = float(edges_s[first]), float(edges_s[end])
-        faint = label in (SILENCE, UNCERTAIN)
+        faint = label in UNCLAIMED
         axes.axvspan(
             start_s,
             end_s,
             facecolor="#f0f1f3" if faint else colour[label],
-            edgecolor=colour[label] if label == UNCERTAIN else "white",
-            hatch="..." if label == UNCERTAIN else None,
+            edgecolor=colour[label] if faint and label != SILENCE else "white",
+            hatch="..." if faint and label != SILENCE else None,
             lw=0 if faint else 1,
         )
         if (end_s - start_s) / edges_s[-1] > 0.0075 * (len(label) + 1):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_ser.events import SILENCE, UNCERTAIN, Decision, Event, Gap, Prediction, Transcript, Word
+from stream_ser.events import SILENCE, TOO_SHORT, UNCERTAIN, Decision, Event, Gap, Prediction, Transcript, Word
 
 #: More than a picture has columns.
 BINS = 4096
@@ -29,12 +29,12 @@ class PlotState:
     Attributes:
         samples: heard so far.
         span: samples of a bin.
-        labels: the model's, then silence and uncertain.
+        labels: the model's, then those that claim nothing.
         words: of the lines that have ended; none where there are more than :data:`MOST_WORDS`.
     """
 
     def __init__(self, labels: tuple[str, ...], n_mels: int, hop_length: int, bins: int = BINS) -> None:
-        self.labels = (*labels, SILENCE, UNCERTAIN)
+        self.labels = (*labels, SILENCE, UNCERTAIN, TOO_SHORT)
         self.samples = 0
         self.words: list[Word] = []
         self._said = 0

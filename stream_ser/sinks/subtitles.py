@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TextIO
 
-from stream_ser.events import SILENCE, UNCERTAIN, Decision, Event, StreamInfo, Summary, Transcript, Word
+from stream_ser.events import SILENCE, UNCLAIMED, Decision, Event, StreamInfo, Summary, Transcript, Word
 
 #: Characters of a cue: two rows of what television takes.
 MAX_CHARACTERS = 2 * 42
@@ -44,7 +44,7 @@ class Srt:
             if event.final:
                 self._said(event)
         elif isinstance(event, Decision) and event.label != SILENCE and not self._info.transcribes:
-            sure = "" if event.label == UNCERTAIN else f" ({event.confidence:.0%})"
+            sure = "" if event.label in UNCLAIMED else f" ({event.confidence:.0%})"
             self._cue(event.start, event.end, f"{escaped(event.label)}{sure}")
 
     def _said(self, line: Transcript) -> None:

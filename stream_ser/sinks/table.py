@@ -9,7 +9,18 @@ from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.text import Text
 
-from stream_ser.events import SILENCE, UNCERTAIN, Decision, Event, Gap, StreamInfo, Summary, Transcript
+from stream_ser.events import (
+    SILENCE,
+    TOO_SHORT,
+    UNCERTAIN,
+    UNCLAIMED,
+    Decision,
+    Event,
+    Gap,
+    StreamInfo,
+    Summary,
+    Transcript,
+)
 from stream_ser.sinks import clock
 from stream_ser.sinks.captions import listed as listed_words
 from stream_ser.sinks.draw import GAP, axis, bar, fit, fit_tail, sample_cells, strip
@@ -199,7 +210,7 @@ def _stretch(span: Decision | Gap, rate: int, colour: dict[str, str], width: int
         line.append(f"{span.length} samples lost", style=LOST)
     else:
         hue = colour.get(span.label, GREY)
-        line.append(fit(span.label, _LABEL_WIDTH), style=hue if span.label in (SILENCE, UNCERTAIN) else f"bold {hue}")
+        line.append(fit(span.label, _LABEL_WIDTH), style=hue if span.label in UNCLAIMED else f"bold {hue}")
         if span.label != SILENCE:
             line.append(f" {span.confidence:4.0%} ", style=GREY)
             line.append_text(bar(span.confidence, max(0, min(30, width - line.cell_len)), hue))
@@ -224,6 +235,9 @@ def _verdict(info: StreamInfo, summary: Summary, colour: dict[str, str], width: 
     elif summary.label == UNCERTAIN:
         line.append("uncertain", style=f"bold {GREY}")
         line.append(": no emotion stands out enough to be claimed", style=GREY)
+    elif summary.label == TOO_SHORT:
+        line.append("too short", style=f"bold {GREY}")
+        line.append(": too little was said for an emotion to be claimed", style=GREY)
     else:
         line.append("overall ", style=GREY)
         line.append(summary.label, style=f"bold {colour.get(summary.label, GREY)}")
@@ -240,7 +254,7 @@ def _verdict(info: StreamInfo, summary: Summary, colour: dict[str, str], width: 
         row.append(f"{shown:8.2f} s" if shown else f"{'–':>8}  ", style=GREY if shown else FAINT)
         row.truncate(width)
         lines.append(row)
-    unnamed = (SILENCE, UNCERTAIN) if summary.probabilities else tuple(summary.seconds)
+    unnamed = (SILENCE, UNCERTAIN, TOO_SHORT) if summary.probabilities else tuple(summary.seconds)
     others = [f"{label} {summary.seconds[label]:.2f} s" for label in unnamed if summary.seconds.get(label)]
     if summary.lost:
         others.append(f"lost {summary.lost / info.sample_rate:.2f} s")

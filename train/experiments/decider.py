@@ -6,9 +6,10 @@ The network hears each stream once for each ``--min-silence``; its predictions a
 stopped goes on there. The decider's settings are then searched on the kept predictions: from the model's own and from
 drawn starting points, one setting after the other takes its best value until none helps.
 
-Best is the lowest mean of two emotion diarization error rates on the tuning speakers, that of the finished timeline and
-that of what was shown, among settings with at most ``--flips`` changes a minute of speech. What is chosen is then
-scored on the reporting speakers, who took no part. ``abstain_below`` is not searched: both rates count a doubt like a
+First the two temperatures are fitted, by likelihood. Then the settings of the live label: best is the highest mean UAR
+of what is shown .5, 1, 1.5 and 2 s after the onset of speech on the tuning speakers, among settings with at most
+``--flips`` changes a minute of speech. What is chosen is scored on the reporting speakers, who took no part. Settings
+from hasty to calm are the trade-off curve, on all speakers. ``abstain_below`` is not searched: a doubt counts like a
 mistake, so that they would never abstain. How precise the claims become with higher thresholds is reported instead.
 """
 
@@ -29,6 +30,7 @@ from stream_ser.engine import DEFAULT_MODEL, Engine, load
 from stream_ser.errors import DataError, OutputError
 from stream_ser.events import Prediction
 from stream_ser.pipeline import Recognizer
+from stream_ser.train.confidence import confidences
 from stream_ser.train.corpora import Clip
 from stream_ser.train.evaluate import of_speakers
 from stream_ser.train.selection import load_corpora
@@ -43,18 +45,39 @@ TUNE = (*(f"ravdess/{n}" for n in range(17, 21)), *(f"crema-d/{n}" for n in (100
 REPORT = tuple(f"crema-d/{n}" for n in (1047, 1066, 1070, 1082))
 #: What is tried, the plainest first.
 VALUES: dict[str, tuple[float, ...]] = {
-    "onset_s": (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
-    "smoothing_s": (0.5, 0.0, 0.25, 0.75, 1.0, 1.5),
-    "enter_margin": (0.05, 0.0, 0.1, 0.15, 0.2, 0.3),
-    "hold_s": (0.5, 0.0, 0.25, 0.75, 1.0),
-    "min_duration_s": (0.0, 0.5, 1.0, 1.5, 2.0),
-    "silence_s": (0.75, 0.25, 0.35, 0.5, 1.0),
+    "listen_s": (1.2, 0.0, 0.6, 0.9, 1.6, 2.0),
+    "listen_confidence": (0.45, 0.3, 0.35, 0.4, 0.5, 0.6),
+    "switch_cost": (1.0, 0.0, 0.5, 0.7, 1.4, 2.0),
+    "hold_s": (0.3, 0.0, 0.15, 0.45, 0.6),
 }
+#: Temperatures that are tried.
+TEMPERATURES = (0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5)
+#: Settings of the trade-off curve, from the bare arg max to calm: ``listen_s``, ``listen_confidence``, ``switch_cost``,
+#: ``hold_s``, ``abstain_below``.
+CURVE = (
+    (0.0, 0.0, 0.0, 0.0, 0.0),
+    (0.6, 0.35, 0.5, 0.0, 0.2),
+    (0.9, 0.35, 1.0, 0.3, 0.2),
+    (1.2, 0.45, 1.0, 0.3, 0.2),
+    (0.9, 0.4, 1.0, 0.3, 0.1),
+    (1.6, 0.5, 1.4, 0.3, 0.2),
+    (2.0, 0.6, 1.5, 0.6, 0.2),
+)
+CURVE_SETTINGS = ("listen_s", "listen_confidence", "switch_cost", "hold_s", "abstain_below")
 #: Thresholds whose precision is reported.
 ABSTAIN = (0.0, 0.3, 0.4, 0.5, 0.6)
-MIN_SILENCE_S = (0.5, 0.75, 1.0)
+MIN_SILENCE_S = (0.5,)
 #: What a change must gain: less is the luck of these streams.
-LEAST_GAIN = 5e-3
+LEAST_GAIN = 1e-3
+
+
+def speakers_of(groups: dict[str, list[Clip]], speakers: Sequence[str]) -> list[Clip]:
+    """All clips of some speakers.
+
+    Raises:
+        DataError: no clip of one of them.
+    """
+    return [clip for clips in of_speakers(groups, speakers).values() for clip in clips]
 
 
 def key_of(engine: Engine, vad: VadConfig, config: StreamConfig, clips: Sequence[Clip]) -> str:
@@ -160,11 +183,17 @@ class Trial:
     @property
     def cost(self) -> float:
         """What is made small."""
-        return float(self.scores.eder + self.scores.eder_shown) / 2.0
+        times = self.scores.uar_at.values()
+        return float(1.0 - sum(times) / len(times))
 
 
 def search(
-    heard: Sequence[Heard], labels: tuple[str, ...], start: DeciderConfig, most_flips: float, draws: int, seed: int
+    heard: Sequence[Heard],
+    labels: tuple[str, ...],
+    start: DeciderConfig,
+    most_flips: float,
+    draws: int,
+    seed: int,
 ) -> Trial:
     """Search the decider's settings by coordinate descent.
 
@@ -212,6 +241,19 @@ def search(
     return best
 
 
+def calibrated(heard: Sequence[Heard], labels: tuple[str, ...], start: DeciderConfig) -> DeciderConfig:
+    """The settings with the two temperatures of highest likelihood: of the verdict, then of the first second."""
+
+    def loss(config: DeciderConfig, times: Sequence[str]) -> float:
+        found = confidences(heard, labels, config)
+        return float(sum(found[time].nll for time in times))
+
+    whole = [replace(start, temperature=value, onset_temperature=value) for value in TEMPERATURES]
+    best = min(whole, key=lambda config: loss(config, ("2", "end")))
+    onset = [replace(best, onset_temperature=value) for value in TEMPERATURES if value >= best.temperature]
+    return min(onset, key=lambda config: loss(config, ("0.5", "1")))
+
+
 @click.command(cls=Command)
 @click.argument("model", default=DEFAULT_MODEL, metavar="[NAME|FILE]")
 @click.option("--data", multiple=True, metavar="CORPUS=PATH", help="Corpus, such as crema-d=PATH; repeatable.")
@@ -224,7 +266,7 @@ def search(
     metavar="S",
     help="Patience of the voice activity detection; repeatable.",
 )
-@click.option("--flips", default=12.0, show_default=True, help="Most label changes a minute of speech.")
+@click.option("--flips", default=8.0, show_default=True, help="Most label changes a minute of speech.")
 @click.option("--snr", default=30.0, show_default=True, help="Of pink noise under the streams, dB.")
 @click.option("--draws", default=4, show_default=True, type=click.IntRange(min=0), help="Further starting points.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Fixes every draw.")
@@ -255,10 +297,7 @@ def main(
     make_parent(cache / "predictions")
     engine = load(model, "cpu")
     groups = {corpus.name: corpus.clips for corpus in load_corpora(data, engine.card.labels)}
-    parts = [
-        [clip for clips in of_speakers(groups, chosen).values() for clip in clips]
-        for chosen in (tune or TUNE, report or REPORT)
-    ]
+    parts = [speakers_of(groups, chosen) for chosen in (tune or TUNE, report or REPORT)]
     check_apart(parts[0], parts[1])
     config, labels = StreamConfig(snr_db=snr, seed=seed), engine.card.labels
     waits = min_silence or MIN_SILENCE_S
@@ -280,15 +319,24 @@ def main(
         total = len({clip.speaker for clip in parts[0]} | {clip.speaker for clip in parts[1]})
         with progress_bar(f"min_silence_s {wait:g}", total) as advance:
             tuning, reporting = (listen(engine, part, vad, config, cache, advance) for part in parts)
-        trial = search(tuning, labels, engine.card.decider, flips, draws, seed)
+        start = calibrated(tuning, labels, engine.card.decider)
+        trial = search(tuning, labels, start, flips, draws, seed)
         for name, settings in (("card", engine.card.decider), ("tuned", trial.config)):
-            row = {"settings": name, "min_silence_s": wait, "decider": asdict(settings)}
+            row: dict[str, Any] = {"settings": name, "min_silence_s": wait, "decider": asdict(settings)}
             for part, streams_ in (("tune", tuning), ("report", reporting)):
                 row[part] = score([decide(each, labels, settings) for each in streams_]).as_dict()
+                numbers = confidences(streams_, labels, settings)
+                row[part]["confidence"] = {time: asdict(found) for time, found in numbers.items()}
             content["results"].append(row)
         if best is None or trial.cost < best.cost - LEAST_GAIN:
             best, chosen = trial, vad
             content["chosen"] = {"min_silence_s": wait, "decider": asdict(trial.config)}
+            content["curve"] = [
+                {"settings": settings, **score([decide(each, labels, config) for each in tuning + reporting]).as_dict()}
+                for values in CURVE
+                for settings in [dict(zip(CURVE_SETTINGS, values, strict=True))]
+                for config in [replace(trial.config, **settings)]
+            ]
             content["abstain"] = [
                 {
                     "abstain_below": value,
@@ -304,6 +352,10 @@ def main(
         f"{engine.path.name}: {config.describe()}", HEADER, [r for row in content["results"] for r in _rows(row)]
     )
     click.echo(f"chosen: min_silence_s {chosen.min_silence_s:g}, " + _words(best.config))
+    for row in content["curve"]:
+        shown = ", ".join(f"{value:.3f}" for value in row["uar_at"].values())
+        how = ", ".join(f"{name} {value:g}" for name, value in row["settings"].items())
+        click.echo(f"{row['flips_per_minute']:.1f} changes a minute, UAR {shown} after .5, 1, 1.5, 2 s: {how}")
     for row in content["abstain"]:
         click.echo(
             f"abstain_below {row['abstain_below']:.2f}: {row['precision']:.1%} of the claims right, "

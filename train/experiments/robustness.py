@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from stream_ser.audio import read_blocks
 from stream_ser.engine import Engine, load
 from stream_ser.errors import DataError
-from stream_ser.events import SILENCE
 from stream_ser.pipeline import Recognizer
 from stream_ser.train import corpora
 from stream_ser.train.augment import coloured_noise
@@ -229,10 +228,10 @@ def measure(
             recognizer.push(heard)
             recognizer.flush()
             summary = recognizer.summary()
-            if summary.label == SILENCE:
-                silent += 1
-            else:
+            if summary.probabilities:
                 probabilities[row] = summary.probabilities
+            else:
+                silent += 1
             if advance is not None:
                 advance()
         scores = score(probabilities, truth)
