@@ -150,6 +150,24 @@ def test_plain_speech_changes_what_is_learnt_and_a_resumed_run_must_have_it(
         make(tiny_crema_d, tmp_path / "a", "train.epochs=1", taught=lesson).resume()
 
 
+def test_plain_speech_trains_the_classifier_alone(tmp_path: Path, tiny_crema_d: Path, plain) -> None:
+    """A batch of nothing else leaves the network below the classifier without a gradient."""
+    run = make(tiny_crema_d, tmp_path / "a", "train.sentences=0", ordinary=[plain])
+    flag = len(run.labels)
+    for waves, targets in run.data.epoch((0, 0, 0)):
+        assert targets.shape[1] == flag + 1
+        assert set(targets[:, flag].tolist()) <= {0.0, 1.0}
+        for value, moved in ((1.0, False), (0.0, True)):
+            targets[:, flag] = value
+            run.learner.zero_grad()
+            x, both, _ = run._inputs(waves, targets, np.random.default_rng(0))
+            run._step(x, both, None)
+            body = [p for name, p in run.model.network.named_parameters() if not name.startswith("head.")]
+            assert any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in body) == moved
+            assert bool(run.model.network.head.weight.grad.abs().sum() > 0)
+        break
+
+
 def test_networks_do_not_teach_plain_speech(tmp_path: Path, tiny_crema_d: Path, plain) -> None:
     with pytest.raises(TrainError, match="--taught"):
         make(tiny_crema_d, tmp_path / "a", ordinary=[plain], teachers=[tmp_path / "septr"])

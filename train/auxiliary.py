@@ -76,10 +76,18 @@ class WithSentences(nn.Module):
         """The heads that are dropped after training."""
         return [head for head in (self.sentences, self.features) if head is not None]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, detached: Tensor | None = None) -> Tensor:
         """``(batch, mel, time)`` to the logits of classes and sentences, and features: ``(batch, all of them)``.
 
         Of a network that gives several embeddings a window, ``(batch, moments, all of them)``.
+
+        Args:
+            x: windows.
+            detached: rows whose classes train the classifier alone, not the network below, ``(batch,)``.
         """
         embedding = self.network.embed(x)
-        return torch.cat([head(embedding) for head in (self.network.head, *self.own_heads())], dim=-1)
+        classified = embedding
+        if detached is not None:
+            rows = detached.reshape(-1, *[1] * (embedding.ndim - 1))
+            classified = torch.where(rows, embedding.detach(), embedding)
+        return torch.cat([self.network.head(classified), *(head(embedding) for head in self.own_heads())], dim=-1)

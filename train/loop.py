@@ -142,7 +142,7 @@ class Trainer:
             weights=drawn,
             seed=config.train.seed,
             groups=self._groups(),
-            own=len(self.labels),
+            own=len(self.labels) + bool(self.ordinary),
         )
         torch.manual_seed(config.train.seed)
         network = registry.build(config.network, config.model)
@@ -158,7 +158,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.model.network, config.train)
         asked: Embedder = EarlyToo(network, config.features) if config.train.early else network
         learner: nn.Module = asked
-        if self.sentences or width:
+        if self.sentences or width or self.ordinary:
             learner = WithSentences(asked, len(self.sentences), width).to(self.device)
             for head in learner.own_heads():
                 self.optimizer.add_param_group(
@@ -181,6 +181,11 @@ class Trainer:
         if self.ordinary:
             targets = np.vstack((targets, ordinary_targets(len(self.ordinary), self.labels, config.ordinary)))
         parts = [targets]
+        if self.ordinary:
+            # Which rows are plain speech; see _step.
+            parts.append(
+                np.repeat(np.array([0.0, 1.0], np.float32), [len(self.split.train), len(self.ordinary)])[:, None]
+            )
         if self.sentences:
             parts.append(sentence_targets(clips, self.sentences))
         if self.taught is None or not config.features:
@@ -280,13 +285,21 @@ class Trainer:
     def _step(self, x: torch.Tensor, targets: torch.Tensor, taught: torch.Tensor | None) -> float:
         """One step of the optimiser and of the average; returns the loss over all processes."""
         config, parts = self.config.train, self.config.train.accumulate
+        plain = None
+        if self.ordinary:
+            # Taught to the whole network, the weak target would make it tell corpora apart: whatever is not one of the
+            # acted ones would be neutral, in other languages too. So it trains the classifier alone.
+            classes = len(self.labels)
+            plain = targets[:, classes] > 0.0
+            targets = torch.cat((targets[:, :classes], targets[:, classes + 1 :]), dim=1)
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         for part in range(parts):
             with autocast(config.precision, self.device):
-                logits = self.learner(x[part::parts])
-            rows = None if taught is None else taught[part::parts]
-            loss = self.loss(logits.float(), targets[part::parts], rows) / parts
+                rows = () if plain is None else (plain[part::parts],)
+                logits = self.learner(x[part::parts], *rows)
+            said = None if taught is None else taught[part::parts]
+            loss = self.loss(logits.float(), targets[part::parts], said) / parts
             self.scaler.scale(loss).backward()
             total += loss.detach()
         value = float(self.world.mean(total))
