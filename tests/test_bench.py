@@ -232,6 +232,7 @@ def test_report_survives_json_and_ratios_are_now_over_then(tiny_model: Path) -> 
     assert same_conditions(twice, content) == [f"cpu {content['machine']['cpu']} then, another now"]
 
 
+@pytest.mark.slow
 def test_command_prints_a_table_json_and_ratios(
     tiny_model: Path, tmp_path: Path, call: Callable[..., tuple[int, str, str]]
 ) -> None:

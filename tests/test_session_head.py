@@ -99,6 +99,7 @@ def test_a_single_utterance_has_no_history() -> None:
         Utterances(np.zeros((2, 2), np.float32), np.zeros(1, np.int64), np.zeros(2, np.int64), 2, 0)
 
 
+@pytest.mark.slow
 def test_it_learns_what_a_voice_is() -> None:
     """Speakers who are shifted as far as emotions are apart: a memory helps new ones, and costs little at any mix."""
     known, new = voices(60, 1, 1.3), voices(12, 2, 1.3)

@@ -269,6 +269,7 @@ def quiet(tmp_path_factory) -> to_onnx.Exported:
     return to_onnx.export_checkpoint(write_run(folder, network), folder / "quiet.onnx")
 
 
+@pytest.mark.slow
 def test_moments_of_little_weight_are_the_same_in_the_file(quiet) -> None:
     """The mean is a ratio of their sums: what the file computes of them has to be right in proportion."""
     assert quiet.difference < 1e-5
@@ -310,6 +311,7 @@ def test_the_runtime_recognises_in_any_blocks(exported) -> None:
     assert recognizer.summary().probabilities
 
 
+@pytest.mark.slow
 def test_an_untrained_network_remembers_as_long_as_asked(quiet, tmp_path) -> None:
     card: Card = quiet.card
     made = untrained.write_untrained(card, 10.0, tmp_path / "u.onnx")

@@ -58,6 +58,7 @@ def arguments(corpus: Path, out: Path, *more: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_every_clip_is_held_out_once(folds) -> None:
     summary = json.loads((folds / "summary.json").read_text())
     assert [run["name"] for run in summary["runs"]] == [f"fold-{k}" for k in range(1, 6)]
