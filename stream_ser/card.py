@@ -21,9 +21,11 @@ CARD_KEY = "stream_ser.card"
 SCHEMA_VERSION = 2
 #: 3 added streaming networks.
 STREAMING_VERSION = 3
-#: 4 brought another decider. Of an older card's, tuned for what was before it, only what means the same is read.
-DECIDER_VERSION = 4
+#: 4 brought another decider, 5 another way to find changes within an utterance. Of an older card's settings only what
+#: still means the same is read.
+DECIDER_VERSION = 5
 _OLDER_DECIDER = ("abstain_below", "silence_dbfs")
+_CUTS_OF_4 = ("cut_cost", "memory_s")
 KINDS = ("emotion", "multitask")
 #: Networks with cards of their own: what they do instead, and the command that does it.
 _OTHER_KINDS = {
@@ -49,9 +51,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "listen_s": (0.0, 3_600.0),
     "switch_cost": (0.0, 100.0),
     "hold_s": (0.0, 3_600.0),
-    "cut_cost": (0.0, 1e6),
+    "change_distance": (0.0, 1.0),
     "min_duration_s": (0.0, 3_600.0),
-    "memory_s": (0.1, 3_600.0),
     "silence_s": (0.0, 3_600.0),
     "hangover_s": (0.0, 1.0),
     "short_s": (0.0, 3_600.0),
@@ -309,7 +310,9 @@ class Card:
             if feature_kind != "log-mel":
                 raise ModelError(f"card: feature kind {shown(feature_kind)} is not supported, expected 'log-mel'")
             decider = content.pop("decider")
-            if schema < DECIDER_VERSION:
+            if schema == 4:
+                decider = {name: value for name, value in decider.items() if name not in _CUTS_OF_4}
+            elif schema < DECIDER_VERSION:
                 decider = {name: decider[name] for name in _OLDER_DECIDER if name in decider}
             return cls(
                 features=checked_part(FeatureConfig, features),

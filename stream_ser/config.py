@@ -129,10 +129,9 @@ class DeciderConfig:
         switch_cost: while an utterance goes on, log-odds by which a rival must lead the label that is shown to take
             over, in nats ...
         hold_s: ... and for how long. Both buy steadiness; the label then comes later.
-        cut_cost: evidence that a change within an utterance must gain for the utterance to be cut there, in seconds
-            times nats ...
+        change_distance: an utterance is cut where what the network says before and behind differ by so much (squared
+            Hellinger distance, see :mod:`stream_ser.changes`); 1 never cuts, and saves the work ...
         min_duration_s: ... and the shortest part that it is cut into.
-        memory_s: a network with states forgets by 1/e in so long: 600 frames of 10 ms in the bundled ones.
         silence_dbfs: without voice activity detection, a hop below this level counts as silent.
         silence_s: a pause of this length ends an utterance; shorter ones belong to it.
         hangover_s: voice activity detection hears a voice so much beyond its end, which is moved back by it.
@@ -148,9 +147,8 @@ class DeciderConfig:
     listen_confidence: float = 0.45
     switch_cost: float = 1.0
     hold_s: float = 0.3
-    cut_cost: float = 4.0
+    change_distance: float = 0.58
     min_duration_s: float = 0.8
-    memory_s: float = 6.0
     silence_dbfs: float = -60.0
     silence_s: float = 0.5
     hangover_s: float = 0.1
@@ -162,14 +160,16 @@ class DeciderConfig:
 
     def __post_init__(self) -> None:
         durations = self.listen_s, self.hold_s, self.min_duration_s, self.silence_s, self.hangover_s, self.short_s
-        if min(*durations, self.switch_cost, self.cut_cost) < 0.0:
+        if min(*durations, self.switch_cost) < 0.0:
             raise ValueError("durations and costs must not be negative")
+        if not 0.0 <= self.change_distance <= 1.0:
+            raise ValueError("change_distance must be in [0, 1]")
         if not 0.0 <= self.abstain_below < 1.0:
             raise ValueError("abstain_below must be in [0, 1)")
         if not 0.0 <= self.listen_confidence <= 1.0:
             raise ValueError("listen_confidence must be in [0, 1]")
-        if min(self.memory_s, self.limit_s, self.temperature, self.onset_temperature, self.onset_s) <= 0.0:
-            raise ValueError("memory_s, limit_s, onset_s and the temperatures must be positive")
+        if min(self.limit_s, self.temperature, self.onset_temperature, self.onset_s) <= 0.0:
+            raise ValueError("limit_s, onset_s and the temperatures must be positive")
 
     def steadied(self) -> DeciderConfig:
         """The same, but live labels come later and change less. What is final stays."""

@@ -3,7 +3,7 @@
 While somebody speaks, the best posterior so far is shown from the first hop on: *provisional*, with the probability
 that it is right after so much speech. A rival takes over when it leads by ``switch_cost``, and has done so for
 ``hold_s``. When a pause of ``silence_s`` ends the utterance, its verdict rests on all of it and is *final*; where the
-emotion really changed (:mod:`stream_ser.segments`) it has several parts. The finals are the timeline: everything else
+emotion really changed (:mod:`stream_ser.changes`) it has several parts. The finals are the timeline: everything else
 is made of them.
 
 Nothing below the threshold is claimed: what was heard of less than ``short_s`` is then ``too short``, else
@@ -14,24 +14,69 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_ser.config import DeciderConfig
 from stream_ser.events import SILENCE, TOO_SHORT, UNCERTAIN, Decision, Prediction, Provisional
-from stream_ser.segments import Segment, Segmenter, normalized
+
+#: Probabilities below this count as this: one prediction does not decide about an utterance.
+LEAST_PROBABILITY = 1e-4
+#: Windows that hold at least this share of what the fullest one holds are averaged.
+NEARLY_FULL = 0.98
+
+
+@dataclass
+class _Part:
+    """A stretch of one emotion.
+
+    Attributes:
+        start: first sample.
+        end: one past the last sample of speech that was heard of it.
+        log_probs: what the network says of it, unnormalised; None before it says anything.
+        fullest: samples of it in the window that holds the most of it.
+        windows: how many were averaged.
+    """
+
+    start: int
+    end: int
+    log_probs: NDArray[np.float64] | None = None
+    fullest: int = 0
+    windows: int = 0
+
+    def hear(self, probabilities: Sequence[float], seen_from: int, end: int) -> None:
+        """Take a prediction of what lies between two samples.
+
+        A network that has heard all of the part is believed as it is. Of one whose window has left the beginning of
+        the part behind, the windows that hold the most of it are averaged.
+        """
+        log_probs = np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), LEAST_PROBABILITY))
+        heard = max(1, end - max(seen_from, self.start))
+        self.end = max(self.end, end)
+        if heard < NEARLY_FULL * self.fullest:
+            return
+        if seen_from <= self.start or self.log_probs is None or NEARLY_FULL * heard > self.fullest:
+            self.log_probs, self.windows = log_probs, 1
+        else:
+            self.windows += 1
+            self.log_probs = self.log_probs + (log_probs - self.log_probs) / self.windows
+        self.fullest = max(self.fullest, heard)
 
 
 @dataclass
 class _Utterance:
-    """Speech that goes on: where it began, where a voice was last heard, and what is shown of it."""
+    """Speech that goes on: where it began, where a voice was last heard, and what is shown of it.
+
+    ``parts`` is what is not final yet, the newest last.
+    """
 
     number: int
-    #: Where it began, and where what is not final yet begins.
-    first: int
     start: int
     voice_end: int
+    parts: list[_Part] = field(default_factory=list)
     shown: str | None = None
     #: Who leads, but not enough, and from which sample on.
     rival: str | None = None
@@ -51,9 +96,6 @@ class Decider:
         self.labels = labels
         self.config = config = config or DeciderConfig()
         self._rate = sample_rate
-        self._segmenter = Segmenter(
-            config.cut_cost, round(config.min_duration_s * sample_rate), sample_rate, config.memory_s
-        )
         self.reset()
 
     def reset(self, start: int = 0) -> None:
@@ -95,6 +137,7 @@ class Decider:
         if utterance is not None:
             if voice is not None:
                 utterance.voice_end = max(utterance.voice_end, voice[1])
+            self._cut(utterance, prediction)
             self._hear(utterance, prediction)
             if self._quiet(utterance, prediction) >= self.config.silence_s * self._rate:
                 found += self._finish(prediction.end)
@@ -139,18 +182,24 @@ class Decider:
         start = max(start, self._settled)
         silence = self._silence(start)
         self._count += 1
-        self._utterance = _Utterance(self._count, start, start, start)
-        self._segmenter.begin(start)
+        self._utterance = _Utterance(self._count, start, start, [_Part(start, start)])
         return silence
 
+    def _cut(self, utterance: _Utterance, prediction: Prediction) -> None:
+        """The emotion has changed within the utterance."""
+        for change in prediction.changes:
+            part = utterance.parts[-1]
+            if not part.start < change.at < max(prediction.end, utterance.voice_end):
+                continue
+            part.end = change.at
+            part.log_probs = np.log(np.maximum(np.asarray(change.before), LEAST_PROBABILITY))
+            utterance.parts.append(_Part(change.at, change.at))
+
     def _hear(self, utterance: _Utterance, prediction: Prediction) -> None:
-        if not prediction.probabilities:
-            return
+        part = utterance.parts[-1]
         end = min(prediction.end, utterance.voice_end)
-        if end <= utterance.start:
-            return
-        seconds = (end - utterance.first) / self._rate
-        self._segmenter.push(prediction.probabilities, prediction.start, end, seconds)
+        if prediction.probabilities and end > part.start:
+            part.hear(prediction.probabilities, prediction.start, end)
 
     def _finish(self, end: int) -> list[Decision]:
         """The verdict on the utterance that has ended; the stream was heard up to ``end``."""
@@ -164,7 +213,7 @@ class Decider:
         beyond = min(round(self.config.hangover_s * self._rate), max(0, end - voice_end))
         end = max(voice_end - beyond, self._settled + 1)
         found = []
-        parts = self._parts(self._segmenter.segments()) if len(self._segmenter) else []
+        parts = self._parts(utterance)
         for place, part in enumerate(parts):
             last = place == len(parts) - 1
             until = end if last else min(part.end, end)
@@ -177,19 +226,20 @@ class Decider:
 
     def _settle_part(self, utterance: _Utterance) -> list[Decision]:
         """The utterance is long: what is known of its beginning is final."""
-        if not len(self._segmenter):
+        parts = self._parts(utterance)
+        if not parts:
             return []
-        parts = self._parts(self._segmenter.segments())
+        newest = parts[-1]
         if len(parts) > 1:
             parts.pop()
         found = [self._final(utterance, part, part.end) for part in parts if part.end > self._settled]
-        self._segmenter.forget(parts[-1].end)
-        utterance.start = parts[-1].end
+        rest = newest if newest not in parts else _Part(newest.end, newest.end)
+        utterance.parts, utterance.start = [rest], rest.start
         return found
 
-    def _parts(self, segments: list[Segment]) -> list[Segment]:
-        """Neighbours whose label is the same, or of which one claims nothing, as one."""
-        parts = list(segments)
+    def _parts(self, utterance: _Utterance) -> list[_Part]:
+        """Those of which anything is known; neighbours with the same label, or of which one claims nothing, as one."""
+        parts = [part for part in utterance.parts if part.log_probs is not None]
         while len(parts) > 1:
             labels = [self._judge(part)[0] for part in parts]
             pairs = itertools.pairwise(labels)
@@ -200,22 +250,26 @@ class Decider:
             parts[place : place + 2] = [_joined(parts[place], parts[place + 1])]
         return parts
 
-    def _judge(self, part: Segment) -> tuple[str, float, tuple[float, ...]]:
+    def _judge(self, part: _Part) -> tuple[str, float, tuple[float, ...]]:
         """Label, confidence and calibrated probabilities of a stretch."""
         probabilities = self._calibrated(part)
         best = max(probabilities)
-        return self._claim(self.labels[probabilities.index(best)], best, part.seconds), best, probabilities
+        return self._claim(self.labels[probabilities.index(best)], best, self._seconds(part)), best, probabilities
+
+    def _seconds(self, part: _Part) -> float:
+        return (part.end - part.start) / self._rate
 
     def _claim(self, label: str, confidence: float, seconds: float) -> str:
         if confidence >= self.config.abstain_below:
             return label
         return TOO_SHORT if seconds < self.config.short_s else UNCERTAIN
 
-    def _calibrated(self, part: Segment) -> tuple[float, ...]:
-        temperature = self.config.temperature_at(part.seconds)
+    def _calibrated(self, part: _Part) -> tuple[float, ...]:
+        assert part.log_probs is not None
+        temperature = self.config.temperature_at(self._seconds(part))
         return tuple(np.exp(normalized(part.log_probs, temperature)).tolist())
 
-    def _final(self, utterance: _Utterance, part: Segment, end: int) -> Decision:
+    def _final(self, utterance: _Utterance, part: _Part, end: int) -> Decision:
         label, confidence, probabilities = self._judge(part)
         return self._emit(Decision(self._settled, end, label, confidence, utterance.number, probabilities))
 
@@ -231,14 +285,14 @@ class Decider:
         if utterance is None:
             self._current = Provisional(self._settled, prediction.end, SILENCE, 0.0)
             return
-        if not len(self._segmenter):
+        newest = utterance.parts[-1]
+        if newest.log_probs is None:
             self._current = Provisional(
                 max(utterance.start, self._settled), prediction.end, TOO_SHORT, 0.0, utterance.number
             )
             return
-        newest = self._segmenter.newest
         probabilities = self._calibrated(newest)
-        label = self._choose(utterance, probabilities, newest.seconds, prediction.end)
+        label = self._choose(utterance, probabilities, self._seconds(newest), prediction.end)
         start = max(newest.start, self._settled)
         confidence = probabilities[self.labels.index(label)] if label in self.labels else max(probabilities)
         self._current = Provisional(start, prediction.end, label, confidence, utterance.number, probabilities)
@@ -276,7 +330,18 @@ class Decider:
         )
 
 
-def _joined(first: Segment, second: Segment) -> Segment:
-    seconds = first.seconds + second.seconds
-    log_probs = (first.seconds * first.log_probs + second.seconds * second.log_probs) / max(seconds, 1e-6)
-    return Segment(first.start, second.end, seconds, log_probs)
+def _joined(first: _Part, second: _Part) -> _Part:
+    """Both as one: the mean of what was said of each, by time."""
+    assert first.log_probs is not None
+    assert second.log_probs is not None
+    weights = first.end - first.start, second.end - second.start
+    total = max(sum(weights), 1)
+    log_probs = (weights[0] * normalized(first.log_probs) + weights[1] * normalized(second.log_probs)) / total
+    return _Part(first.start, second.end, log_probs)
+
+
+def normalized(log_probs: NDArray[np.float64], temperature: float = 1.0) -> NDArray[np.float64]:
+    """Log-probabilities that sum to one, of any scores divided by the temperature."""
+    scaled = log_probs / temperature
+    scaled = scaled - scaled.max()
+    return np.asarray(scaled - math.log(float(np.exp(scaled).sum())))

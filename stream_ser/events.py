@@ -62,6 +62,19 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """A change of emotion within an utterance.
+
+    Attributes:
+        at: sample at which the new part begins.
+        before: what the network said of the part that ends there, in the order of the model's labels.
+    """
+
+    at: int
+    before: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """One run of the network on the window that ends at sample ``end``.
 
@@ -74,6 +87,8 @@ class Prediction:
         timing: measured cost, not part of equality.
         voice: first sample and one past the last of the window's newest speech, as far as it lies in the window; None
             where nobody speaks, or nothing listens for it.
+        changes: of emotion within that speech that have just become known, mostly none. The probabilities are of what
+            follows the last one.
     """
 
     start: int
@@ -82,6 +97,7 @@ class Prediction:
     level_dbfs: float
     timing: Timing | None = field(default=None, compare=False)
     voice: tuple[int, int] | None = None
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_ser.asking import Ask, Asking, answered
+from stream_ser.asking import Asking, answered
 from stream_ser.config import DEFAULT_VAD, LOUDEST, DeciderConfig, VadConfig
 from stream_ser.decider import Decider
 from stream_ser.engine import DEFAULT_MODEL, Engine, load
 from stream_ser.errors import AudioError, ModelError
 from stream_ser.events import (
     Block,
+    Change,
     Decision,
     Event,
     Gap,
@@ -42,6 +43,7 @@ from stream_ser.streamed import StreamedNetwork
 from stream_ser.tally import Tally
 from stream_ser.vad import Voice, VoiceDetector
 from stream_ser.waits import Waits
+from stream_ser.windowed import WindowedNetwork
 
 
 class Recognizer:
@@ -91,8 +93,16 @@ class Recognizer:
         respell = Respeller(self.card, language_model) if language_model else None
         self._waits = Waits()
         self._streamed = None
+        config = decider or self.card.decider
         if self.card.states:
-            self._streamed = StreamedNetwork(engine, self._log_mel.silence, respell, self._waits)
+            self._streamed = StreamedNetwork(
+                engine,
+                self._log_mel.silence,
+                config,
+                respell,
+                self._waits,
+                pause_s=0.0 if vad is None else vad.min_silence_s,
+            )
         self._columns = Framer(
             window.frames,
             window.hop,
@@ -106,8 +116,9 @@ class Recognizer:
         # What came since the last hop, up to where the next one is complete.
         self._early = np.empty(features.samples_for(max(window.hop, window.minimum)), dtype=np.float32)
         self._tally = Tally(self.card.labels, features.sample_rate, keep_judged)
-        self._decider = Decider(self.card.labels, features.sample_rate, decider or self.card.decider)
-        self._speech = Speech(features, vad, self._decider.config.silence_dbfs, self._nothing)
+        self._decider = Decider(self.card.labels, features.sample_rate, config)
+        self._speech = Speech(features, vad, config.silence_dbfs, self._nothing)
+        self._windowed = WindowedNetwork(features, config, self._speech.blanked, self._waits)
         self.reset()
 
     def reset(self, start: int = 0) -> None:
@@ -129,6 +140,7 @@ class Recognizer:
         #: Where the next hop is complete.
         self._due = start + self.card.features.samples_for(self._columns.next_end - self._first_column)
         self._decider.reset(start)
+        self._windowed.reset()
         if self._streamed is not None:
             self._streamed.reset(start)
         if self._vad is not None:
@@ -265,9 +277,18 @@ class Recognizer:
         last = self._columns.flush(again=not self._predicted or (self._skipped_last and self._streamed is None))
         if last is not None:
             yield from self._hear(last.end, last.values[0], new)
-            yield from self._predict(last.end, last.values[0], events, None)
-        if self._streamed is not None:
+        whole = self._columns.flush(again=True)
+        if self._streamed is not None and whole is not None:
+            voice = self._speech.newest(whole.end - self._first_column, whole.values[0])[2]
+            if voice is not None:
+                self._streamed.conclude(voice[1] // self.card.features.hop_length)
             yield from self._streamed.end_utterance()
+            if self._streamed.found:
+                last = whole
+        elif self._windowed.open:
+            last = whole
+        if last is not None:
+            yield from self._predict(last.end, last.values[0], events, None, ended=True)
         self._emit_decisions(self._decider.flush(), events)
         self._emit_lines(events)
         return events
@@ -364,20 +385,21 @@ class Recognizer:
         self._inference_s += time.perf_counter() - started - self._waits.take()
 
     def _predict(
-        self, end: int, window: NDArray[np.float32], events: list[Event], captured_at: float | None
+        self,
+        end: int,
+        window: NDArray[np.float32],
+        events: list[Event],
+        captured_at: float | None,
+        *,
+        ended: bool = False,
     ) -> Asking[None]:
         features = self.card.features
         end -= self._first_column
         started = time.perf_counter()
         level = level_dbfs(window[-self.card.window.hop :])
         window, begin, voice = self._speech.newest(end, window)
-        probabilities: tuple[float, ...] = ()
+        probabilities, begin, changes = yield from self._said(end, window, begin, voice, ended)
         heard_from = max(0, end - len(window) + begin)
-        if self._speech.holds(window):
-            if self._streamed is None:
-                probabilities = (yield from self._waits.ask(Ask(window[:, :-EXTRA]))).probabilities
-            elif self._streamed.probabilities:
-                probabilities, heard_from = self._streamed.probabilities, self._streamed.since
         inference_s, self._inference_s = self._inference_s + time.perf_counter() - started - self._waits.take(), 0.0
         end_sample = self._start + features.samples_for(end)
         age_ms = None
@@ -391,10 +413,42 @@ class Recognizer:
             level_dbfs=level,
             timing=Timing(1000.0 * self._features_s, 1000.0 * inference_s, age_ms),
             voice=None if voice is None else (self._start + voice[0], self._start + voice[1]),
+            changes=tuple(Change(self._start + each.at, each.before) for each in changes),
         )
         self._features_s, self._predicted = 0.0, True
         events.append(prediction)
         self._emit_decisions(self._decider.push(prediction), events)
+
+    def _said(
+        self, end: int, window: NDArray[np.float32], begin: int, voice: tuple[int, int] | None, ended: bool
+    ) -> Asking[tuple[tuple[float, ...], int, tuple[Change, ...]]]:
+        """What the network says of the newest part of the newest speech, where that begins in the window, and changes.
+
+        Args:
+            end: one past the window's last frame, from the stream's start on.
+            window: of columns, without earlier utterances.
+            begin: its first frame that is left.
+            voice: samples of its speech.
+            ended: the stream has ended.
+        """
+        # The decider ends the utterance with this prediction: whatever it shall know of it must be known now.
+        if voice is not None:
+            features = self.card.features
+            pause = round(self._decider.config.silence_s * features.sample_rate)
+            ended = ended or features.samples_for(end) - voice[1] >= pause
+        holds = self._speech.holds(window)
+        streamed = self._streamed
+        if streamed is not None:
+            if ended and voice is not None:
+                streamed.conclude(voice[1] // self.card.features.hop_length)
+            changes = streamed.changes()
+            if holds and streamed.probabilities:
+                return streamed.probabilities, streamed.since - (end - len(window)), changes
+            return (), begin, changes
+        if not holds and not (ended and self._windowed.open):
+            return (), begin, ()
+        said = yield from self._windowed.hear(window[:, :-EXTRA], begin, end, voice, ended)
+        return said if holds or said[2] else ((), begin, ())
 
     def _emit_lines(self, events: list[Event]) -> None:
         if self._streamed is not None:

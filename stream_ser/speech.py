@@ -53,14 +53,20 @@ class Speech:
         utterance = newest_utterance(window[:, VOICED] > 0.0, window[:, SPEAKING] > 0.0)
         if utterance is None:
             return window, 0, None
-        if utterance.begin:
-            window = window.copy()
-            window[: utterance.begin] = self._nothing
+        window = self.blanked(window, utterance.begin)
         features, first = self._features, end - len(window)
         # Speech is told from a click only after a while, and by whole chunks.
         late = max(0, round((self._vad.min_speech_s - CHUNK_MS / 1000.0) * features.sample_rate))
         began = max(0, (first + utterance.first) * features.hop_length - late)
         return window, utterance.begin, (began, features.samples_for(first + utterance.end))
+
+    def blanked(self, window: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+        """A window whose ``count`` oldest columns are digital silence; of log-mel alone, or of whole columns."""
+        if not count:
+            return window
+        window = window.copy()
+        window[:count] = self._nothing[: window.shape[1]]
+        return window
 
     def begins(self, end: int, new: int, window: NDArray[np.float32], *, known: bool = False) -> int | None:
         """Frame from which on somebody speaks, of what lasts into the ``new`` newest frames; None where nobody does.

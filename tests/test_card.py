@@ -37,7 +37,7 @@ def test_round_trip() -> None:
     [
         ("{", "not valid JSON"),
         ("[]", "not a JSON object"),
-        (changed(schema=5), "newer than 4"),
+        (changed(schema=6), "newer than 5"),
         (changed(schema="x"), "expected a whole number"),
         (changed(kind="separator"), "kind 'separator'"),
         (changed(labels=["a"]), "two or more"),
@@ -78,7 +78,7 @@ def test_round_trip() -> None:
         (changed(std=[1.0, 1e-30]), "std must be positive, from"),
         (changed(parameters=True), "parameters is True"),
         (changed(schema=True), "expected a whole number"),
-        (changed(schema=10**400), "newer than 4"),
+        (changed(schema=10**400), "newer than 5"),
         (changed(decider={"hold_s": 10**400}), "hold_s is 1000.*expected a number"),
         (changed(decider={"hold_s": 1e9}), "expected 0 to 3600"),
         (changed(features={"kind": "log-mel", "n_mels": 2, "n_fft": 2**40}), "n_fft is 1099511627776, expected 16 to"),
@@ -145,7 +145,7 @@ def test_a_bad_card_of_a_streaming_network_is_refused(text: str, message: str) -
 
 def test_a_streaming_card_makes_the_round_trip() -> None:
     assert Card.from_json(MULTITASK.to_json()) == MULTITASK
-    assert json.loads(MULTITASK.to_json())["schema"] == 4
+    assert json.loads(MULTITASK.to_json())["schema"] == 5
     emotion = replace(MULTITASK, kind="emotion", vocabulary=())
     assert Card.from_json(emotion.to_json()) == emotion
 
@@ -159,9 +159,16 @@ def test_of_an_older_decider_only_what_means_the_same_is_read(schema: int) -> No
         del content["features"]["normalization"]
     card = Card.from_json(json.dumps(content))
     assert card.decider == DeciderConfig(abstain_below=0.4, silence_dbfs=-50.0)
-    content["schema"] = 4
+    content["schema"] = 5
     with pytest.raises(ModelError, match="smoothing_s"):
         Card.from_json(json.dumps(content))
+
+
+def test_of_the_fourth_schema_only_the_cuts_are_not_read() -> None:
+    content = json.loads(CARD.to_json())
+    del content["decider"]["change_distance"]
+    content |= {"schema": 4, "decider": {**content["decider"], "listen_s": 0.7, "cut_cost": 4.0, "memory_s": 6.0}}
+    assert Card.from_json(json.dumps(content)).decider == replace(CARD.decider, listen_s=0.7)
 
 
 def test_a_card_without_states_does_not_speak_of_them() -> None:

@@ -99,3 +99,10 @@ def test_a_summary_never_takes_the_place_of_an_input(tmp_path, call):
     assert code == 2
     assert "is one of the inputs" in err
     assert path.read_bytes() == before
+
+
+def test_without_changes_an_utterance_is_in_one_piece(wav, call):
+    decisions = lines_of(call("file", wav, "--no-changes", "--format", "jsonl")[1], "decision")
+    utterances = [line["utterance"] for line in decisions if line["utterance"]]
+    assert utterances
+    assert len(utterances) == len(set(utterances))

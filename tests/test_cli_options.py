@@ -58,6 +58,7 @@ VALUES = {
     "no-view": True,
     "overload": "block",
     "on-lost": "exit",
+    "changes": False,
     "record-session": "a.session.jsonl",
     "replay": "b.session.jsonl",
     "fast": True,

@@ -15,7 +15,7 @@ from stream_ser.train.streams import Placed
 
 RATE, HOP = 16_000, 4_000
 LABELS = ("a", "b")
-CONFIG = DeciderConfig(listen_s=0.0, memory_s=1e4, hangover_s=0.0)
+CONFIG = DeciderConfig(listen_s=0.0, hangover_s=0.0)
 
 
 def heard(right: list[bool], sure: float) -> Heard:
@@ -48,7 +48,7 @@ def test_too_sure_and_too_unsure_numbers_show_and_a_temperature_mends_them() -> 
     stream = heard([True] * 6 + [False] * 4, 0.9)
     before = confidences([stream], LABELS, CONFIG)["end"]
     assert before.ece == pytest.approx(0.3, abs=1e-3)
-    warm = DeciderConfig(listen_s=0.0, memory_s=1e4, hangover_s=0.0, temperature=5.4, onset_temperature=5.4)
+    warm = DeciderConfig(listen_s=0.0, hangover_s=0.0, temperature=5.4, onset_temperature=5.4)
     after = confidences([stream], LABELS, warm)["end"]
     assert after.ece < 0.01
     assert after.nll < before.nll

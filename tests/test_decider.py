@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from stream_ser.config import DeciderConfig
 from stream_ser.decider import Decider
-from stream_ser.events import SILENCE, TOO_SHORT, UNCERTAIN, UNCLAIMED, Decision, Prediction, Provisional
+from stream_ser.events import SILENCE, TOO_SHORT, UNCERTAIN, UNCLAIMED, Change, Decision, Prediction, Provisional
 
 RATE = 16_000
 HOP = 4_000
@@ -97,7 +98,7 @@ def test_the_first_label_waits_until_it_is_clear_or_enough_was_heard() -> None:
 
 
 def live_labels(rows: Sequence[tuple[float, ...]], **config: float) -> list[str]:
-    decider = Decider(LABELS, RATE, DeciderConfig(**{**PROMPT, "cut_cost": 1e6, "memory_s": 1e3, **config}))
+    decider = Decider(LABELS, RATE, DeciderConfig(**{**PROMPT, **config}))
     found = []
     for prediction in speech(rows):
         decider.push(prediction)
@@ -124,7 +125,7 @@ def test_what_falls_below_the_threshold_is_not_shown_any_longer() -> None:
 def test_steadied_settings_show_later_and_change_less() -> None:
     one, other = (0.65, 0.25, 0.1), (0.25, 0.65, 0.1)
     rows = [one, other, other, other, one, one, one, other, other, other, one]
-    prompt = DeciderConfig(listen_s=0.0, switch_cost=0.5, cut_cost=1e6, memory_s=1e4)
+    prompt = DeciderConfig(listen_s=0.0, switch_cost=0.5)
     steady = prompt.steadied()
 
     def labels(config: DeciderConfig) -> list[str]:
@@ -139,33 +140,46 @@ def test_steadied_settings_show_later_and_change_less() -> None:
         return sum(x != y for x, y in itertools.pairwise(shown))
 
     assert changes(labels(steady)) < changes(labels(prompt))
-    assert steady.cut_cost == prompt.cut_cost
+    assert steady.change_distance == prompt.change_distance
 
 
-@pytest.mark.parametrize("window", [None, 6])
-def test_an_utterance_is_cut_where_the_emotion_changes(window: int | None) -> None:
-    hops = [A] * 10 + [B] * 10
-    rows = heard_so_far(hops, window)
-    options = {"memory_s": 1e4, "hangover_s": 0.0, "cut_cost": 1.0}
-    first, second = finals(run(speech(rows, window=None if window is None else window * HOP), **options))
-    assert (first.label, second.label) == ("a", "b")
+def test_an_utterance_is_cut_where_the_emotion_changes() -> None:
+    rows = speech([A] * 20)
+    rows[15] = replace(rows[15], start=10 * HOP, probabilities=B, changes=(Change(10 * HOP, A),))
+    for place in range(16, 20):
+        rows[place] = replace(rows[place], start=10 * HOP, probabilities=B)
+    decider = Decider(LABELS, RATE, DeciderConfig(**PROMPT))
+    events = [event for row in rows for event in decider.push(row)]
+    assert not finals(events), "what follows may turn out to be the same"
+    newest = decider.current
+    assert newest is not None
+    assert (newest.label, newest.start) == ("b", 10 * HOP)
+    events += decider.flush()
+    assert spans(events) == [("a", 0, 10 * HOP), ("b", 10 * HOP, 20 * HOP)]
+    first, second = finals(events)
     assert first.utterance == second.utterance == 1
-    assert abs(first.end - 10 * HOP) <= 2 * HOP
-    assert second.end == 20 * HOP
+    assert (first.probabilities, second.probabilities) == (pytest.approx(A), pytest.approx(B))
 
 
-def test_one_emotion_is_not_cut() -> None:
-    rng = np.random.default_rng(0)
-    hops = [tuple(rng.dirichlet((5.0, 2.0, 2.0)).tolist()) for _ in range(40)]
-    assert [label for label, *_ in spans(run(speech(heard_so_far(hops))))] == ["a"]
+def test_parts_with_one_label_are_one_and_a_part_that_claims_nothing_joins_its_neighbour() -> None:
+    rows = speech([A] * 20)
+    rows[15] = replace(rows[15], changes=(Change(10 * HOP, EVEN),))
+    (only,) = finals(run(rows, hangover_s=0.0, abstain_below=0.4))
+    assert (only.label, only.start, only.end) == ("a", 0, 20 * HOP)
+    assert max(EVEN) < only.confidence < max(A)
 
 
-def test_no_part_is_shorter_than_the_minimum_duration() -> None:
-    rows = heard_so_far([A] * 10 + [B] * 2 + [A] * 10)
-    options = {"memory_s": 1e4, "hangover_s": 0.0, "cut_cost": 0.1}
-    for decision in finals(run(speech(rows), min_duration_s=1.0, **options)):
-        assert decision.end - decision.start >= RATE
-    assert len(finals(run(speech(rows), min_duration_s=0.25, **options))) == 3
+def test_changes_outside_of_the_open_utterance_are_ignored() -> None:
+    rows = speech([A] * 4)
+    rows[2] = replace(rows[2], changes=(Change(0, B), Change(40 * HOP, B)))
+    assert spans(run(rows, hangover_s=0.0)) == [("a", 0, 4 * HOP)]
+
+
+def test_the_fullest_windows_are_averaged() -> None:
+    rows = speech([B, B, A, A, (0.6, 0.2, 0.2)], window=3 * HOP)
+    only, _ = finals(run([*rows, Prediction(3 * HOP, 6 * HOP, B, -70.0, voice=(0, 5 * HOP))], hangover_s=0.0))
+    mean = np.exp(np.log([A, A, (0.6, 0.2, 0.2)]).mean(axis=0))
+    assert only.probabilities == pytest.approx((mean / mean.sum()).tolist())
 
 
 def test_too_little_is_said_to_be_too_little_never_silence() -> None:
@@ -189,7 +203,7 @@ def test_digital_silence_claims_nothing() -> None:
 def test_a_pause_ends_an_utterance_and_a_short_one_does_not() -> None:
     def talk(pause: int) -> list[tuple[str, int, int]]:
         rows = [A] * 4 + [()] * pause + [B] * 4
-        return spans(run(loud(rows), silence_s=0.5, hangover_s=0.0, cut_cost=1e6, memory_s=1e4))
+        return spans(run(loud(rows), silence_s=0.5, hangover_s=0.0))
 
     assert talk(1) in ([("a", 0, 9 * HOP)], [("b", 0, 9 * HOP)])
     assert talk(3) == [("a", 0, 4 * HOP), (SILENCE, 4 * HOP, 7 * HOP), ("b", 7 * HOP, 11 * HOP)]
@@ -217,10 +231,11 @@ def test_endless_speech_is_final_in_time_and_needs_no_more_memory() -> None:
         end = (index + 1) * HOP
         row = A if index // 60 % 2 == 0 else B
         found += finals(decider.push(Prediction(max(0, end - 3 * RATE), end, row, -20.0, voice=(0, end))))
-        most = max(most, len(decider._segmenter))
+        assert decider._utterance is not None
+        most = max(most, len(decider._utterance.parts))
         assert end - decider.settled <= 5.0 * RATE + HOP
     found += finals(decider.flush())
-    assert most <= 5.0 * RATE / HOP + 1
+    assert most == 1
     assert {decision.utterance for decision in found} == {1}
     assert (found[0].start, found[-1].end) == (0, 400 * HOP - 0)
     assert {"a", "b"} <= {decision.label for decision in found}
@@ -243,6 +258,8 @@ def test_bad_settings_are_refused() -> None:
         DeciderConfig(hold_s=-1.0)
     with pytest.raises(ValueError, match="positive"):
         DeciderConfig(temperature=0.0)
+    with pytest.raises(ValueError, match="change_distance"):
+        DeciderConfig(change_distance=1.5)
     with pytest.raises(ValueError, match="listen_confidence"):
         DeciderConfig(listen_confidence=2.0)
 
@@ -269,7 +286,9 @@ def streams(draw: st.DrawFn) -> list[Prediction]:
             first = start if window is None else max(start, end - window)
             row = draw(st.sampled_from([A, B, EVEN, (0.2, 0.2, 0.6), ()]))
             voice = (first, max(voice_end, first + 1)) if detected else None
-            found.append(Prediction(first, end, row, -20.0, voice=voice))
+            at = draw(st.sampled_from([None, None, start + length * HOP // 2, max(0, end - 6 * HOP)]))
+            changes = () if at is None else (Change(at, draw(st.sampled_from([A, B, EVEN]))),)
+            found.append(Prediction(first, end, row, -20.0, voice=voice, changes=changes))
     return found
 
 
@@ -279,7 +298,6 @@ CONFIGS = st.builds(
     listen_s=st.sampled_from([0.0, 1.2]),
     hold_s=st.sampled_from([0.0, 0.4]),
     switch_cost=st.sampled_from([0.0, 1.0]),
-    cut_cost=st.sampled_from([0.0, 0.5, 3.5]),
     min_duration_s=st.sampled_from([0.0, 0.3, 0.8]),
     silence_s=st.sampled_from([0.0, 0.25, 0.5]),
     hangover_s=st.sampled_from([0.0, 0.1]),
@@ -329,6 +347,7 @@ def test_provisional_and_final_labels_keep_their_promises(predictions, config, s
             p.probabilities,
             p.level_dbfs,
             voice=None if p.voice is None else (p.voice[0] + start, p.voice[1] + start),
+            changes=tuple(replace(change, at=change.at + start) for change in p.changes),
         )
         for p in predictions
     ]

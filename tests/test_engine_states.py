@@ -14,6 +14,7 @@ from stream_ser import engine
 from stream_ser.asking import answered
 from stream_ser.card import CARD_KEY, Card
 from stream_ser.card_parts import State
+from stream_ser.config import DeciderConfig
 from stream_ser.errors import ModelError
 from stream_ser.streamed import StreamedNetwork
 
@@ -141,7 +142,7 @@ class Listener:
 def hear(speech: list[int | None], last: int = 24) -> tuple[list[np.ndarray], list[int]]:
     """What a network hears of hops in which frame ``i`` holds ``i``; ``speech`` is :meth:`hear`'s ``speech_from``."""
     listener = Listener()
-    network = StreamedNetwork(listener, -1.0)  # type: ignore[arg-type]
+    network = StreamedNetwork(listener, -1.0, DeciderConfig(change_distance=1.0))  # type: ignore[arg-type]
     window = STREAMING_CARD.window.frames
     for place, speech_from in enumerate(speech):
         new = last if place == len(speech) - 1 else 24

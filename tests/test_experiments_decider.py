@@ -50,7 +50,7 @@ def flickering(clips: int = 6) -> Heard:
 
 
 #: Nothing that buys steadiness.
-HASTY = DeciderConfig(listen_s=0.0, switch_cost=0.0, hold_s=0.0, abstain_below=0.0, cut_cost=1e6, memory_s=1e4)
+HASTY = DeciderConfig(listen_s=0.0, switch_cost=0.0, hold_s=0.0, abstain_below=0.0, change_distance=1.0)
 
 
 def test_the_search_finds_what_does_not_blink_and_is_as_prompt() -> None:

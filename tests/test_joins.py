@@ -86,13 +86,13 @@ def test_cuts_are_scored() -> None:
         score_cuts([], RATE)
 
 
-def test_the_command_prints_what_each_cost_finds(folder, tiny_model, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(changes, "COSTS", (0.1, 1e5))
+def test_the_command_prints_what_each_distance_finds(folder, tiny_model, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(changes, "DISTANCES", (0.1, 1.0))
     out = tmp_path / "r.json"
     options = ["--data", f"crema-d={folder}", "--speaker", "crema-d/1009", "--out", str(out)]
     done = CliRunner().invoke(changes.main, [str(tiny_model), *options])
     assert done.exit_code == 0, done.output
     rows = json.loads(out.read_text())["results"]
-    assert [row["cut_cost"] for row in rows] == [0.1, 4.0, 1e5]
+    assert [row["change_distance"] for row in rows] == [0.1, 0.58, 1.0]
     assert (rows[-1]["found_all"], rows[-1]["false_cuts"]) == (0.0, 0), "nothing is worth that"
     assert "false cuts in 2 min" in done.output

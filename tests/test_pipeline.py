@@ -137,7 +137,8 @@ def test_the_network_sees_the_log_mel_of_the_window(model, speechlike) -> None:
     from stream_ser.features import log_mel
 
     samples = speechlike(4.0, 7)
-    last = [e for e in events_of(Recognizer(model), samples, [777]) if isinstance(e, Prediction)][-1]
+    recognizer = Recognizer(model, DeciderConfig(change_distance=1.0))
+    last = [e for e in events_of(recognizer, samples, [777]) if isinstance(e, Prediction)][-1]
     assert last.probabilities == model.probabilities(log_mel(samples).T[-300:])
 
 
@@ -253,7 +254,7 @@ def test_the_summary_is_made_of_the_decisions(model, speechlike) -> None:
 
 
 def test_one_utterance_has_one_verdict_and_the_silence_after_it_none(model, speechlike) -> None:
-    recognizer = Recognizer(model, DeciderConfig(cut_cost=1e6))
+    recognizer = Recognizer(model, DeciderConfig(change_distance=1.0))
     samples = np.concatenate([speechlike(4.0, 0), np.zeros(48_000, np.float32)])
     *before, verdict, after = verdicts_of(events_of(recognizer, samples, [5_000]))
     assert all(decision.label == SILENCE for decision in before)
@@ -360,8 +361,10 @@ def test_a_window_needs_enough_speech(model, speechlike) -> None:
 
 def test_where_speech_is_heard_the_network_sees_the_same(model, speechlike) -> None:
     samples = speechlike(4.0, 1)
-    with_vad = [e for e in events_of(Recognizer(model), samples, [999]) if isinstance(e, Prediction)]
-    without = [e for e in events_of(Recognizer(model, vad=None), samples, [999]) if isinstance(e, Prediction)]
+    # Without voice activity detection there are no utterances, within which a window network looks for changes.
+    config = DeciderConfig(change_distance=1.0)
+    with_vad = [e for e in events_of(Recognizer(model, config), samples, [999]) if isinstance(e, Prediction)]
+    without = [e for e in events_of(Recognizer(model, config, vad=None), samples, [999]) if isinstance(e, Prediction)]
     assert len(with_vad) == len(without)
     assert all(replace(a, voice=None) == b for a, b in zip(with_vad, without, strict=True) if a.probabilities)
     assert sum(bool(a.probabilities) for a in with_vad) > len(with_vad) / 2

@@ -212,6 +212,12 @@ def decider_options(command: Command) -> Command:
                 help="Cut an utterance into no shorter parts.  [default: the model's]",
             ),
             click.option(
+                "--changes/--no-changes",
+                default=True,
+                show_default=True,
+                help="Cut an utterance where its emotion changes; looking for it takes most of the network's time.",
+            ),
+            click.option(
                 "--steady/--no-steady", default=False, help="Show labels later and change them less; results stay."
             ),
         ]
@@ -225,6 +231,7 @@ class Decisions:
     threshold: float | None
     hold: float | None
     min_duration: float | None
+    changes: bool
     steady: bool
 
     def config(self, own: DeciderConfig) -> DeciderConfig:
@@ -232,7 +239,12 @@ class Decisions:
         from dataclasses import replace
 
         config = own.steadied() if self.steady else own
-        asked = {"abstain_below": self.threshold, "hold_s": self.hold, "min_duration_s": self.min_duration}
+        asked = {
+            "abstain_below": self.threshold,
+            "hold_s": self.hold,
+            "min_duration_s": self.min_duration,
+            "change_distance": None if self.changes else 1.0,
+        }
         return replace(config, **{name: value for name, value in asked.items() if value is not None})
 
 

@@ -3,8 +3,8 @@
 ``python -m stream_ser.train.experiments.changes septr --data crema-d=PATH --out R.json``
 
 Clips of one speaker are cut to their speech and joined without a pause (:mod:`stream_ser.train.joins`): two emotions in
-one utterance, and three clips of one emotion. The model hears the joined streams once, and each clip alone; the decider
-then cuts with one cost after the other.
+one utterance, and three clips of one emotion. The runtime hears the joined streams with one threshold after the other,
+and each clip alone. The threshold of the bundled models was chosen so on training speakers (``--speaker``).
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from typing import Any
 
 import click
 
-from stream_ser.decider import Decider
 from stream_ser.engine import DEFAULT_MODEL, load
-from stream_ser.events import Decision, Prediction
+from stream_ser.events import Decision
 from stream_ser.pipeline import Recognizer
 from stream_ser.train.joins import JoinConfig, joined, score_cuts
 from stream_ser.train.selection import load_corpora
@@ -28,16 +27,17 @@ from stream_ser.train.streams import Placed, Stream, StreamConfig
 from .command import Command, make_parent, print_table, progress_bar, write_json
 from .decider import REPORT, TUNE, speakers_of
 
-#: Costs that are tried, beside the model's own.
-COSTS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+#: Distances that are tried, beside the model's own.
+DISTANCES = (0.4, 0.45, 0.5, 0.54, 0.58, 0.62)
 
-Kept = tuple[Sequence[Placed], Sequence[Prediction], Sequence[str]]
+Kept = tuple[Sequence[Placed], Sequence[Decision], Sequence[str]]
 
 
-def hear_joined(recognizer: Recognizer, stream: Stream) -> Kept:
-    """What the network says of a joined stream, and of its clips alone."""
-    heard = hear(recognizer, stream)
-    return heard.placed, heard.predictions, heard.alone
+def decisions_on(recognizer: Recognizer, stream: Stream) -> list[Decision]:
+    """The finished timeline of a stream."""
+    recognizer.reset()
+    events = recognizer.push(stream.samples) + recognizer.flush()
+    return [event for event in events if isinstance(event, Decision)]
 
 
 @click.command(cls=Command)
@@ -55,28 +55,29 @@ def main(model: str, data: tuple[str, ...], chosen: tuple[str, ...], snr: float,
     wanted = chosen or tuple(speaker for speaker in (*TUNE, *REPORT) if speaker.startswith("crema-d/"))
     clips = speakers_of(groups, wanted)
     config = JoinConfig(stream=StreamConfig(snr_db=snr, seed=seed))
-    recognizer, rate = Recognizer(engine), engine.card.features.sample_rate
-    kept: list[Kept] = []
-    with progress_bar("joined streams", len(wanted)) as advance:
-        for stream in joined(clips, rate, config):
-            kept.append(hear_joined(recognizer, stream))
-            advance()
+    rate = engine.card.features.sample_rate
+    streams = list(joined(clips, rate, config))
+    distances = sorted({*DISTANCES, engine.card.decider.change_distance})
     rows: list[dict[str, Any]] = []
-    for cost in sorted({*COSTS, engine.card.decider.cut_cost}):
-        decider = Decider(engine.card.labels, rate, replace(engine.card.decider, cut_cost=cost))
-        scored = []
-        for placed, predictions, alone in kept:
-            decider.reset()
-            events = [event for prediction in predictions for event in decider.push(prediction)] + decider.flush()
-            scored.append((placed, [event for event in events if isinstance(event, Decision)], alone))
-        rows.append({"cut_cost": cost, **asdict(score_cuts(scored, rate))})
+    with progress_bar("joined streams", len(streams) * (1 + len(distances))) as advance:
+        alone = []
+        for stream in streams:
+            alone.append(hear(Recognizer(engine), stream).alone)
+            advance()
+        for distance in distances:
+            recognizer = Recognizer(engine, replace(engine.card.decider, change_distance=distance))
+            scored: list[Kept] = []
+            for stream, said in zip(streams, alone, strict=True):
+                scored.append((stream.placed, decisions_on(recognizer, stream), said))
+                advance()
+            rows.append({"change_distance": distance, **asdict(score_cuts(scored, rate))})
     write_json(out, {"model": engine.path.name, "streams": config.stream.describe(), "results": rows})
     print_table(
         f"{engine.path.name}: {rows[0]['pairs']} changes, {rows[0]['recognised']} with both halves recognised alone",
-        ("cost", "found", "and both right", "found of all", "false cuts in 2 min"),
+        ("distance", "found", "and both right", "found of all", "false cuts in 2 min"),
         [
             [
-                f"{row['cut_cost']:g}",
+                f"{row['change_distance']:g}",
                 *(f"{row[name]:.2f}" for name in ("found", "both_right", "found_all", "false_cuts_per_2_minutes")),
             ]
             for row in rows

@@ -28,7 +28,7 @@ import numpy as np
 from stream_ser.config import DEFAULT_VAD, DeciderConfig, VadConfig
 from stream_ser.engine import DEFAULT_MODEL, Engine, load
 from stream_ser.errors import DataError, OutputError
-from stream_ser.events import Prediction
+from stream_ser.events import Change, Prediction
 from stream_ser.pipeline import Recognizer
 from stream_ser.train.confidence import confidences
 from stream_ser.train.corpora import Clip
@@ -101,6 +101,8 @@ def save(path: Path, heard: Heard) -> None:
         "probabilities": np.asarray([p.probabilities or unknown for p in heard.predictions]),
         "level_dbfs": np.asarray([p.level_dbfs for p in heard.predictions]),
         "voice": np.asarray([p.voice or (-1, -1) for p in heard.predictions], dtype=np.int64),
+        "changed": np.asarray([(n, c.at) for n, p in enumerate(heard.predictions) for c in p.changes], dtype=np.int64),
+        "before": np.asarray([c.before for p in heard.predictions for c in p.changes]),
         "placed": np.asarray([(p.start, p.end, p.onset, p.offset) for p in heard.placed], dtype=np.int64),
         "files": np.asarray([p.clip.path.name for p in heard.placed]),
     }
@@ -122,6 +124,9 @@ def restore(path: Path, clips: Sequence[Clip]) -> Heard:
     named = {clip.path.name: clip for clip in clips}
     try:
         with np.load(path, allow_pickle=False) as kept:
+            changes: dict[int, tuple[Change, ...]] = {}
+            for (place, at), before in zip(kept["changed"].reshape(-1, 2), kept["before"], strict=True):
+                changes[int(place)] = (*changes.get(int(place), ()), Change(int(at), tuple(before.tolist())))
             columns = zip(kept["span"], kept["probabilities"], kept["level_dbfs"], kept["voice"], strict=True)
             predictions = tuple(
                 Prediction(
@@ -130,8 +135,9 @@ def restore(path: Path, clips: Sequence[Clip]) -> Heard:
                     () if np.isnan(row).any() or not row.size else tuple(row.tolist()),
                     float(level),
                     voice=None if first < 0 else (int(first), int(last)),
+                    changes=changes.get(place, ()),
                 )
-                for (start, end), row, level, (first, last) in columns
+                for place, ((start, end), row, level, (first, last)) in enumerate(columns)
             )
             placed = tuple(
                 Placed(named[str(name)], *map(int, positions))
