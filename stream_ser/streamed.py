@@ -52,9 +52,18 @@ class StreamedNetwork:
         self._start = start
         self.probabilities: tuple[float, ...] = ()
         self.since = self._heard = 0
-        self._state = self._engine.initial_state()
+        self.memory.reset()
+        self._state = self.memory.into(self._engine.initial_state())
+        self._voice: NDArray[np.float32] | None = None
         self._open = False
         self._lines: list[Line] = []
+
+    def forget_voice(self) -> None:
+        """Forget the voice at once; of the utterance that goes on nothing will be remembered."""
+        self.memory.forget()
+        self._state, self._fresh = self.memory.into(self._state), self.memory.into(self._fresh)
+        for lane in (*self._lanes, *([self._changed] if self._changed else [])):
+            lane.state = self.memory.into(lane.state)
 
     @property
     def listens(self) -> bool:
@@ -114,14 +123,15 @@ class StreamedNetwork:
 
     def _begin(self, first: int) -> None:
         self._open = True
-        self._state = self._engine.initial_state()
+        self.memory.begin()
+        self._state = self.memory.into(self._engine.initial_state())
         self.since = self._heard = first
         if self._transcriber is not None:
             self._transcriber.begin(self._sample(first))
 
     def _step(self, frames: NDArray[np.float32], real: int) -> Asking[None]:
         step: Step = yield from self._waits.ask(Ask(frames, self._state))
-        self.probabilities = step.probabilities
+        self.probabilities, self._voice = step.probabilities, step.voice
         self._heard += real
         self._spell(step)
 
@@ -131,6 +141,10 @@ class StreamedNetwork:
             features = self._engine.card.features
             limit = self._sample(self._heard) + features.n_fft - features.hop_length
             self._lines += self._transcriber.push(step.log_probs, limit)
+
+    def _seconds(self, frames: int) -> float:
+        features = self._engine.card.features
+        return frames * features.hop_length / features.sample_rate
 
     def _sample(self, frame: int) -> int:
         return self._start + frame * self._engine.card.features.hop_length
