@@ -170,7 +170,8 @@ def export_checkpoint(
         tolerance: largest difference from torch.
 
     Raises:
-        TrainError: an unreadable checkpoint, a memory of another network, or a difference above ``tolerance`` (nothing is written then).
+        TrainError: an unreadable checkpoint, a memory of another network, or a difference above ``tolerance``
+            (nothing is written then).
         OutputError: ``out`` cannot be written, or is a file of the run.
     """
     for path in (checkpoint, *(checkpoint.with_name(name) for name in (CHECKPOINT, BEST, WINDOWS))):

@@ -33,6 +33,8 @@ SCHEMA_VERSION = 2
 STREAMING_VERSION = 3
 #: 4 brought another decider. Of an older card's, tuned for what was before it, only what means the same is read.
 DECIDER_VERSION = 4
+#: 6 added a memory of the voice. A card without one is written as of the schema before, which older programs read.
+MEMORY_VERSION = 6
 _OLDER_DECIDER = ("abstain_below", "silence_dbfs")
 KINDS = ("emotion", "multitask")
 #: Networks with cards of their own: what they do instead, and the command that does it.

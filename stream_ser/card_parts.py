@@ -99,7 +99,11 @@ def check_memory(memory: Memory, states: tuple[State, ...], taken: set[str]) -> 
         raise ModelError(f"card: {_shown(output)} is no name of a memory's output; export the model again")
     if not FULL_RANGE_S[0] <= memory.full_s <= FULL_RANGE_S[1]:
         raise ModelError(f"card: memory.full_s is {_shown(memory.full_s)}, expected {FULL_RANGE_S[0]:g} to 60 seconds")
-    if not memory.fingerprint.isalnum() or not memory.fingerprint.isascii() or len(memory.fingerprint) > MAX_NAME_LENGTH:
+    if (
+        not memory.fingerprint.isalnum()
+        or not memory.fingerprint.isascii()
+        or len(memory.fingerprint) > MAX_NAME_LENGTH
+    ):
         raise ModelError(f"card: memory.fingerprint is {_shown(memory.fingerprint)}, expected letters and digits")
 
 

@@ -27,6 +27,7 @@ class VoiceMemory:
         card: of the network.
         adapt: False leaves the session as it begins.
         voice: what it begins with; default: nothing.
+        pause_s: silence that is heard of an utterance before its end is known.
 
     Attributes:
         place: of the session among the network's states; None where the network has no memory.
@@ -37,8 +38,10 @@ class VoiceMemory:
         VoiceError: the profile is of another network, or the network has no memory.
     """
 
-    def __init__(self, card: Card, adapt: bool = True, voice: VoiceProfile | None = None) -> None:
+    def __init__(self, card: Card, adapt: bool = True, voice: VoiceProfile | None = None, pause_s: float = 0.0) -> None:
         memory = card.memory
+        self._frame_s = card.features.hop_length / card.features.sample_rate
+        self._pause_s = pause_s
         self._name, self._adapt, self._memory = card.name, adapt, memory
         self.place: int | None = None
         size = 0
@@ -47,8 +50,8 @@ class VoiceMemory:
             size = card.states[self.place].shape[1]
         if voice is not None:
             voice.check(card.name, memory.fingerprint if memory else None, size)
-        self._start = voice
-        self._size = size
+        self._start, self._size = voice, size
+        self.session: NDArray[np.float64] = np.zeros(size)
         self.reset()
 
     def reset(self) -> None:
@@ -60,7 +63,7 @@ class VoiceMemory:
 
     def forget(self) -> None:
         """Forget the voice, that of a profile too, and what was heard of the utterance that goes on."""
-        self.session: NDArray[np.float64] = np.zeros(self._size)
+        self.session = np.zeros(self._size)
         self.seconds = 0.0
         self._parts: list[tuple[NDArray[np.float32], float]] = []
         self._begun = False
@@ -83,17 +86,21 @@ class VoiceMemory:
         """An utterance begins."""
         self._parts, self._begun = [], True
 
-    def hear(self, voice: NDArray[np.float32] | None, seconds: float) -> None:
-        """Note a part of the utterance: what the network adds for it, and how much speech it is."""
-        if voice is not None and self._adapt and self._begun and seconds > 0.0:
-            self._parts.append((voice, seconds))
+    def hear(self, voice: NDArray[np.float32] | None, frames: int) -> None:
+        """Note a part of the utterance: what the network adds for it, and how many frames it is; the last is last."""
+        if voice is not None and self._adapt and self._begun and frames > 0:
+            self._parts.append((voice, frames * self._frame_s))
 
     def finish(self) -> None:
         """The utterance has ended: what was heard of it is remembered."""
         parts, self._parts, self._begun = self._parts, [], False
         if self._memory is None:
             return
+        if parts:
+            parts[-1] = parts[-1][0], parts[-1][1] - self._pause_s
         for voice, seconds in parts:
+            if seconds <= 0.0:
+                continue
             self.session = self.session + min(seconds / self._memory.full_s, MOST_WEIGHT) * voice.astype(np.float64)
             self.seconds += seconds
         if (count := float(self.session[0])) > MOST_UTTERANCES:

@@ -98,8 +98,9 @@ class Recognizer:
         respell = Respeller(self.card, language_model) if language_model else None
         self._waits = Waits()
         self._streamed = None
+        memory = VoiceMemory(self.card, adapt, voice, pause_s=0.0 if vad is None else vad.min_silence_s)
         if self.card.states:
-            self._streamed = StreamedNetwork(engine, self._log_mel.silence, respell, self._waits)
+            self._streamed = StreamedNetwork(engine, self._log_mel.silence, respell, self._waits, memory)
         self._columns = Framer(
             window.frames,
             window.hop,

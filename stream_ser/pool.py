@@ -180,8 +180,7 @@ class RecognizerPool:
         self._streams[stream] = _Stream(stream, Recognizer(self.engine, voice=voice, **self._settings))
 
     def recognizer(self, stream: Hashable) -> Recognizer:
-        """The recogniser of a stream, to be read: its ``info``, ``current``, ``posterior``, ``voice`` and
-        ``summary``.
+        """The recogniser of a stream, to be read: ``info``, ``current``, ``posterior``, ``voice``, ``summary``.
 
         Raises:
             KeyError: it is not open.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from stream_ser.asking import Ask, Asking
 from stream_ser.engine import Engine, Step
+from stream_ser.memory import VoiceMemory
 from stream_ser.respell import Respeller
 from stream_ser.transcript import Line, Transcriber
 from stream_ser.waits import Waits
@@ -29,16 +30,24 @@ class StreamedNetwork:
         silence: log-mel of digital silence.
         respell: what spells a finished line once more, of a network that transcribes.
         waits: gets the time that others take between a question and its answer.
+        memory: of the voice; default: a new one.
 
     Attributes:
+        memory: of the voice.
         probabilities: what it says of the utterance that goes on, or that has just ended; empty before the first.
         since: first frame of that utterance.
     """
 
     def __init__(
-        self, engine: Engine, silence: float, respell: Respeller | None = None, waits: Waits | None = None
+        self,
+        engine: Engine,
+        silence: float,
+        respell: Respeller | None = None,
+        waits: Waits | None = None,
+        memory: VoiceMemory | None = None,
     ) -> None:
         self._engine = engine
+        self.memory = memory or VoiceMemory(engine.card)
         self._waits = waits or Waits()
         card = engine.card
         self._hop = card.window.hop
@@ -55,15 +64,14 @@ class StreamedNetwork:
         self.memory.reset()
         self._state = self.memory.into(self._engine.initial_state())
         self._voice: NDArray[np.float32] | None = None
+        self._voice_from = 0
         self._open = False
         self._lines: list[Line] = []
 
     def forget_voice(self) -> None:
         """Forget the voice at once; of the utterance that goes on nothing will be remembered."""
         self.memory.forget()
-        self._state, self._fresh = self.memory.into(self._state), self.memory.into(self._fresh)
-        for lane in (*self._lanes, *([self._changed] if self._changed else [])):
-            lane.state = self.memory.into(lane.state)
+        self._state = self.memory.into(self._state)
 
     @property
     def listens(self) -> bool:
@@ -92,6 +100,7 @@ class StreamedNetwork:
             oldest = max(self._heard, end - len(frames), 0)
             hops = max(0, min(wanted, (end - new - oldest) // self._hop))
             self._begin(end - new - hops * self._hop)
+            self._voice_from = max(speech_from, self.since)
         first = len(frames) - new - hops * self._hop
         for place in range(first, len(frames) - new, self._hop):
             yield from self._step(frames[place : place + self._hop], self._hop)
@@ -110,6 +119,8 @@ class StreamedNetwork:
         """Nobody speaks any more: the rest of what was said, which the network gives with a delay."""
         if not self._open:
             return
+        self.memory.hear(self._voice, self._heard - self._voice_from)
+        self.memory.finish()
         if self._transcriber is not None:
             for _ in range(-(-self._engine.card.delay_frames // self._hop)):
                 self._spell((yield from self._waits.ask(Ask(self._nothing, self._state))))
@@ -141,10 +152,6 @@ class StreamedNetwork:
             features = self._engine.card.features
             limit = self._sample(self._heard) + features.n_fft - features.hop_length
             self._lines += self._transcriber.push(step.log_probs, limit)
-
-    def _seconds(self, frames: int) -> float:
-        features = self._engine.card.features
-        return frames * features.hop_length / features.sample_rate
 
     def _sample(self, frame: int) -> int:
         return self._start + frame * self._engine.card.features.hop_length

@@ -85,14 +85,19 @@ class VoiceProfile:
                 f"{name}: a voice profile of schema {printable(repr(schema), 40)}, expected {SCHEMA}; update "
                 "stream-ser or enroll again"
             )
-        model, fingerprint = content.get("model"), content.get("fingerprint")
-        seconds, values = content.get("seconds"), content.get("values")
-        words = isinstance(model, str) and isinstance(fingerprint, str)
-        listed = isinstance(values, list) and 2 <= len(values) <= _MOST_VALUES
-        if not (words and listed and _in_range(seconds) and all(map(_in_range, values))):
-            raise VoiceError(f"{name}: a damaged voice profile, expected numbers and the name of a model; enroll again")
-        if min(seconds, values[0]) < 0.0:
-            raise VoiceError(f"{name}: a damaged voice profile, with less than no speech; enroll again")
+        seconds: Any
+        values: Any
+        model, fingerprint, seconds, values = (
+            content.get(part) for part in ("model", "fingerprint", "seconds", "values")
+        )
+        damaged = VoiceError(f"{name}: a damaged voice profile; enroll again")
+        if not isinstance(model, str) or not isinstance(fingerprint, str) or not isinstance(values, list):
+            raise damaged
+        # The number of utterances and the seconds of speech are never below zero.
+        if not 2 <= len(values) <= _MOST_VALUES or not all(map(_in_range, (seconds, *values))) or values[0] < 0.0:
+            raise damaged
+        if seconds < 0.0:
+            raise damaged
         return cls(model, fingerprint, float(seconds), tuple(map(float, values)))
 
     def check(self, model: str, fingerprint: str | None, size: int) -> None:

@@ -101,8 +101,8 @@ def export(
     size_mb = exported.path.stat().st_size / 1e6
     with_memory = "" if memory is None else ", with a memory of the voice"
     click.echo(
-        f"{exported.path}: {exported.card.parameters:,} parameters, {size_mb:.1f} MB{with_memory}; largest difference from torch "
-        f"{exported.difference:.2e} over {exported.windows} {exported.source}"
+        f"{exported.path}: {exported.card.parameters:,} parameters, {size_mb:.1f} MB{with_memory}; largest difference "
+        f"from torch {exported.difference:.2e} over {exported.windows} {exported.source}"
     )
 
 

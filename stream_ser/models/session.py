@@ -56,6 +56,14 @@ class Session(NamedTuple):
             self.squares + logits.square(),
         )
 
+    def flat(self) -> Tensor:
+        """All sums side by side, the number of utterances first, ``(batch, size)``."""
+        return torch.cat(tuple(self), dim=-1)
+
+    def filled(self, flat: Tensor) -> Session:
+        """A session of the same make-up from :meth:`flat` sums."""
+        return Session(*flat.split([part.shape[-1] for part in self], dim=-1))
+
 
 def summed(embeddings: Tensor, posteriors: Tensor) -> Session:
     """The session of utterances ``(batch, utterances, width)`` with posteriors ``(batch, utterances, classes)``."""
@@ -69,15 +77,6 @@ def summed(embeddings: Tensor, posteriors: Tensor) -> Session:
         logits.sum(dim=1),
         logits.square().sum(dim=1),
     )
-
-
-    def flat(self) -> Tensor:
-        """All sums side by side, the number of utterances first, ``(batch, size)``."""
-        return torch.cat(tuple(self), dim=-1)
-
-    def filled(self, flat: Tensor) -> Session:
-        """A session of the same make-up from :meth:`flat` sums."""
-        return Session(*flat.split([part.shape[-1] for part in self], dim=-1))
 
 
 class SessionHead(nn.Module):
