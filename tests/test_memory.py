@@ -151,7 +151,8 @@ def test_forgotten_a_voice_leaves_nothing_behind(listener: Engine) -> None:
     assert recognizer.voice.values == (0.0,) * SIZE
     assert recognizer.voice.seconds == 0.0
     # What is said of the next voice is what is said with an empty memory.
-    ours, theirs = said(recognizer.push(talk(2))), said(fresh.push(talk(2)))
+    rest = np.concatenate((noisy(5.0), talk(2)))
+    ours, theirs = (said(each.push(rest))[-20:] for each in (recognizer, fresh))
     assert any(ours)
     assert ours == theirs
 
