@@ -242,6 +242,8 @@ class Recognizer:
     def asking(self, block: Block) -> Asking[list[Event]]:
         """The work that a block makes, of samples that were checked; whoever drives it answers its questions."""
         events: list[Event] = [Notice(self._samples, kind, text) for kind, text in block.notices]
+        if any(kind == "forgotten" for kind, _ in block.notices):
+            self.forget_voice()
         if lost := block.lost:
             events.append(Gap(self._samples, lost))
             self._lost += lost
