@@ -101,7 +101,8 @@ def largest_difference(
     """Largest absolute difference of the logits of the whole from those of torch and of the file hop by hop.
 
     All windows are streams of their own, heard together and alone; then they are one long stream. With a memory, each
-    stream is heard as in a session in which the others came before, and what it adds to the session is compared too.
+    stream is heard as in a session in which the others came before, and what it changes of the next utterance's
+    logits is compared too.
 
     Args:
         path: ONNX file.
@@ -141,12 +142,11 @@ def _differences(
         found, state = network.columns(part, state)
         answer, *after = session.run(None, {FEATURES: part.numpy(), **feed})
         wanted, streamed = (_answers(network, each, memory) for each in (embeddings[:, place], found[:, -1]))
-        answers = [answer] if memory is None else [answer, after.pop(0)]
+        voice = None if memory is None else torch.from_numpy(after.pop(0))
+        answers = [torch.from_numpy(answer), *_next(voice, memory)]
         feed = dict(zip(feed, after, strict=True))
         for expected, ours, theirs in zip(wanted, streamed, answers, strict=True):
-            apart = torch.maximum((ours - expected).abs(), (torch.from_numpy(theirs) - expected).abs())
-            # What is added to a session holds squares of logarithms: near 1 the scale of logits, beyond relative.
-            apart = apart if expected is wanted[0] else apart / expected.abs().clamp_min(1.0)
+            apart = torch.maximum((ours - expected).abs(), (theirs - expected).abs())
             if not bool(torch.isfinite(apart).all()):
                 return float(np.inf)
             largest = max(largest, float(apart.max()))
@@ -154,9 +154,18 @@ def _differences(
 
 
 def _answers(network: StreamingSepTr, embedding: Tensor, memory: tuple[VoiceAdapter, Tensor] | None) -> list[Tensor]:
-    """Logits of embeddings ``(streams, dim)``, and with a memory what each adds to it."""
+    """Logits of embeddings ``(streams, dim)``, and with a memory what each changes of the next utterance's."""
     logits = network.head(embedding)
     if memory is None:
         return [logits]
     adapter, session = memory
-    return list(adapter(embedding, logits, session.expand(len(embedding), -1)))
+    logits, voice = adapter(embedding, logits, session.expand(len(embedding), -1))
+    return [logits, *_next(voice, memory)]
+
+
+def _next(voice: Tensor | None, memory: tuple[VoiceAdapter, Tensor] | None) -> list[Tensor]:
+    """What a session changes of the logits once ``voice`` ``(streams, size)`` is added to it."""
+    if voice is None or memory is None:
+        return []
+    adapter, session = memory
+    return [adapter.head.change(adapter.make_up.filled(session + voice))]

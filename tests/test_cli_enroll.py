@@ -103,7 +103,7 @@ def test_profiles_are_listed_and_deleted(listener: Path, talk: Path, call: Call)
     code, out, err = call("enroll", "--list")
     assert code == 0
     assert out.rstrip("\n").split("\t") == ["me", "listener", "4 s", str(voices.path_of("me"))]
-    assert str(voices.folder()) in one_line(err)
+    assert str(voices.folder()) in err
     assert "deleted" in call("enroll", "--delete", "me")[2]
     assert voices.names() == []
     code, _, err = call("enroll", "--delete", "me")
