@@ -147,6 +147,9 @@ def _differences(
         feed = dict(zip(feed, after, strict=True))
         for expected, ours, theirs in zip(wanted, streamed, answers, strict=True):
             apart = torch.maximum((ours - expected).abs(), (theirs - expected).abs())
+            if expected is not wanted[0]:
+                # What a session changes may be large: relative to it then.
+                apart = apart / expected.abs().clamp_min(1.0)
             if not bool(torch.isfinite(apart).all()):
                 return float(np.inf)
             largest = max(largest, float(apart.max()))

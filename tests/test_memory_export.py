@@ -44,7 +44,7 @@ def drawn_adapter(dim: int, width: int = 5) -> VoiceAdapter:
     torch.manual_seed(0)
     adapter = VoiceAdapter(SessionHead(width, 6, neutral=4), nn.Linear(dim, width)).eval()
     for parameter in adapter.parameters():
-        nn.init.normal_(parameter)
+        nn.init.normal_(parameter, std=0.5)
     return adapter
 
 
@@ -118,7 +118,7 @@ def test_over_a_session_the_file_is_torch(exported: Path, run: Path, head_file: 
         np.testing.assert_allclose(step.voice, added[0].numpy(), rtol=1e-3, atol=1e-4)
         np.testing.assert_array_equal(np.asarray(step.state[-1]), session.numpy())
         session = session + added
-    assert float((logits - network.head(embedding)).abs().max().detach()) > 0.1
+    assert float((logits - network.head(embedding)).abs().max().detach()) > 0.03
 
 
 def test_without_adapting_the_file_is_the_one_without_a_memory(exported: Path, run: Path) -> None:
@@ -132,7 +132,7 @@ def test_without_adapting_the_file_is_the_one_without_a_memory(exported: Path, r
 
     without = said(Recognizer(plain))
     np.testing.assert_allclose(said(Recognizer(load(exported, "cpu"), adapt=False)), without, atol=1e-5)
-    assert np.abs(said(Recognizer(load(exported, "cpu"))) - without).max() > 1e-3
+    assert np.abs(said(Recognizer(load(exported, "cpu"))) - without).max() > 1e-4
 
 
 def test_the_network_comes_back_from_a_file_with_a_memory(exported: Path, run: Path) -> None:
