@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from stream_ser.card import CARD_KEY, Card
+from stream_ser.card_parts import Memory
 from stream_ser.config import FeatureConfig, WindowConfig
 from stream_ser.engine import INPUT_NAME, OUTPUT_NAME
 from stream_ser.errors import OutputError, TrainError
@@ -27,6 +28,7 @@ from stream_ser.train.complexity import complexity
 from stream_ser.train.normalize import normalize
 from stream_ser.train.pretrained import note_weights
 from stream_ser.train.recipe import RunConfig
+from stream_ser.train.voice_head import VoiceHead, fitting, read
 
 from . import streaming
 from .graph import OPSET as OPSET
@@ -75,12 +77,21 @@ def without_folders(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: Path(value).name if name.endswith("_folder") else value for name, value in settings.items()}
 
 
-def make_card(state: dict[str, Any], network: nn.Module, chosen: str = "") -> Card:
-    """The card of a checkpoint; ``chosen`` says how its epoch was chosen, where it was not simply the last."""
+def make_card(state: dict[str, Any], network: nn.Module, chosen: str = "", voice: VoiceHead | None = None) -> Card:
+    """The card of a checkpoint; ``chosen`` says how its epoch was chosen, where it was not simply the last.
+
+    ``voice`` is the memory that goes into the file with it.
+    """
     config = RunConfig.from_dict(state["config"])
     last = state["history"][-1]
     scores = last["scores"]
     licences = "; ".join(f"trained on {name}: {terms}" for name, terms in sorted(state["licences"].items()))
+    states = streaming.states_of(network) if isinstance(network, StreamingSepTr) else ()
+    memory, extra = None, {}
+    if voice is not None:
+        session = streaming.session_state(voice.adapter)
+        states, extra = (*states, session), {"memory": voice.about}
+        memory = Memory(session.input, streaming.VOICE, voice.full_s, voice.fingerprint)
     return Card(
         name=state["network"],
         labels=tuple(state["labels"]),
@@ -89,7 +100,8 @@ def make_card(state: dict[str, Any], network: nn.Module, chosen: str = "") -> Ca
         std=tuple(state["std"]),
         window=config.window,
         temperature=float(state["temperature"]),
-        states=streaming.states_of(network) if isinstance(network, StreamingSepTr) else (),
+        states=states,
+        memory=memory,
         parameters=sum(p.numel() for p in network.parameters()),
         training={
             **state["describe"],
@@ -99,6 +111,7 @@ def make_card(state: dict[str, Any], network: nn.Module, chosen: str = "") -> Ca
             "recipe": state["config"]["train"],
             "augment": without_folders(state["config"]["augment"]),
             "licences": dict(state["licences"]),
+            **extra,
         },
         results={
             "training_validation": {
@@ -145,11 +158,20 @@ def real_windows(checkpoint: Path, config: RunConfig) -> tuple[NDArray[np.float3
     return demo_windows(config.features, config.window), "windows of the bundled clip"
 
 
-def export_checkpoint(checkpoint: Path, out: Path, *, tolerance: float = TOLERANCE) -> Exported:
+def export_checkpoint(
+    checkpoint: Path, out: Path, *, memory: Path | None = None, tolerance: float = TOLERANCE
+) -> Exported:
     """Write the averaged network of ``checkpoint`` to ``out``, after comparing it with torch on real windows.
 
+    Args:
+        checkpoint: of a run.
+        out: the ONNX file.
+        memory: file of a memory of the voice (:mod:`stream_ser.train.voice_head`) to attach.
+        tolerance: largest difference from torch.
+
     Raises:
-        TrainError: an unreadable checkpoint, or a difference above ``tolerance`` (nothing is written then).
+        TrainError: an unreadable checkpoint, a memory of another network, or a difference above ``tolerance``
+            (nothing is written then).
         OutputError: ``out`` cannot be written, or is a file of the run.
     """
     for path in (checkpoint, *(checkpoint.with_name(name) for name in (CHECKPOINT, BEST, WINDOWS))):
@@ -159,15 +181,41 @@ def export_checkpoint(checkpoint: Path, out: Path, *, tolerance: float = TOLERAN
     network = trained_network(state)
     config = RunConfig.from_dict(state["config"])
     chosen = ", chosen on the validation part, which is thus no longer unseen" if checkpoint.name == BEST else ""
-    card = make_card(state, network, chosen)
+    voice = None if memory is None else _voice_head(memory, network)
+    return _export(out, checkpoint, network, make_card(state, network, chosen, voice), voice, config, tolerance)
+
+
+def _voice_head(path: Path, network: nn.Module) -> VoiceHead:
+    if not isinstance(network, StreamingSepTr):
+        raise TrainError(f"{path}: only streaming-septr takes a memory of the voice; export without --memory")
+    return fitting(read(path), path, network, network.config.dim, network.config.num_classes)
+
+
+def export_network(network: StreamingSepTr, state: dict[str, Any], voice: VoiceHead, out: Path) -> Card:
+    """Write a network with a memory without proof, for measurements; returns its card."""
+    card = make_card(state, network, voice=voice)
+    write_onnx(network, card, out, voice)
+    return card
+
+
+def _export(
+    out: Path,
+    checkpoint: Path,
+    network: nn.Module,
+    card: Card,
+    voice: VoiceHead | None,
+    config: RunConfig,
+    tolerance: float,
+) -> Exported:
     windows, source = real_windows(checkpoint, config)
     mean, std = np.asarray(card.mean, np.float32), np.asarray(card.std, np.float32)
     normalised = normalize(torch.from_numpy(windows), config.features, mean, std)
     with temporary_beside(out) as temporary:
-        write_onnx(network, card, temporary)
+        write_onnx(network, card, temporary, voice)
         if isinstance(network, StreamingSepTr):
             tolerance = min(tolerance, streaming.TOLERANCE)
-            difference = streaming.largest_difference(temporary, card, network, normalised)
+            adapter = None if voice is None else voice.adapter
+            difference = streaming.largest_difference(temporary, card, network, normalised, adapter)
         else:
             difference = largest_difference(temporary, network, normalised)
         if not difference <= tolerance:
@@ -212,10 +260,10 @@ def temporary_beside(out: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def write_onnx(network: nn.Module, card: Card, path: Path) -> None:
+def write_onnx(network: nn.Module, card: Card, path: Path, voice: VoiceHead | None = None) -> None:
     """Write ``network`` with ``card`` as one file: weights inside, batch dynamic, mel and time fixed."""
     if isinstance(network, StreamingSepTr):
-        model = streaming.hop_graph(network, card)
+        model = streaming.hop_graph(network, card, None if voice is None else voice.adapter)
     else:
         example = torch.zeros(2, card.features.n_mels, card.window.frames)
         model = graph_of(network, [example], [INPUT_NAME], [OUTPUT_NAME])

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from stream_ser.features import log_mel
     from stream_ser.pipeline import Recognizer
     from stream_ser.pool import RecognizerPool
+    from stream_ser.voices import VoiceProfile
 
 __all__ = [
     "DeciderConfig",
@@ -44,6 +45,7 @@ __all__ = [
     "StreamSerError",
     "Summary",
     "Transcript",
+    "VoiceProfile",
     "Word",
     "__version__",
     "align",
@@ -66,6 +68,7 @@ _HOMES = {
     "StreamSerError": "stream_ser.errors",
     "Summary": "stream_ser.events",
     "Transcript": "stream_ser.events",
+    "VoiceProfile": "stream_ser.voices",
     "Word": "stream_ser.events",
     "align": "stream_ser.alignment",
     "listen": "stream_ser.api",

@@ -23,6 +23,7 @@ from stream_ser.events import Block, Decision, Event, Gap, Prediction, Transcrip
 from stream_ser.microphone import Microphone
 from stream_ser.pipeline import Recognizer
 from stream_ser.sources import BlockResampler, FileSource, Source, resampled
+from stream_ser.voices import VoiceProfile
 
 Model = str | os.PathLike[str] | Engine
 Audio = str | os.PathLike[str] | NDArray[np.floating]
@@ -97,6 +98,8 @@ def recognize(
     provider: Provider = "auto",
     decider: DeciderConfig | None = None,
     vad: VadConfig | None = DEFAULT_VAD,
+    adapt: bool = True,
+    voice: VoiceProfile | None = None,
 ) -> Recognition:
     """Recognise a clip.
 
@@ -108,6 +111,8 @@ def recognize(
         provider: where the network runs, if it is loaded here.
         decider: costs and thresholds; those of the model's card by default.
         vad: voice activity detection, None for none.
+        adapt: as for :class:`Recognizer`.
+        voice: as for :class:`Recognizer`.
 
     Raises:
         AudioError: a file that cannot be read, samples that are not finite, or less audio than the model needs.
@@ -121,7 +126,7 @@ def recognize(
         >>> [(decision.label, decision.end) for decision in result.decisions]
         [('silence', 15872)]
     """
-    recognizer = Recognizer(_engine(model, provider), decider, vad=vad)
+    recognizer = Recognizer(_engine(model, provider), decider, vad=vad, adapt=adapt, voice=voice)
     if isinstance(audio, np.ndarray):
         if audio.ndim != 1 or audio.dtype.kind != "f" or sample_rate < 1:
             raise ValueError(
@@ -141,6 +146,8 @@ def listen(
     duration_s: float | None = None,
     decider: DeciderConfig | None = None,
     vad: VadConfig | None = DEFAULT_VAD,
+    adapt: bool = True,
+    voice: VoiceProfile | None = None,
 ) -> Iterator[Event]:
     """Listen to a microphone, and yield events as they come.
 
@@ -154,6 +161,8 @@ def listen(
         duration_s: seconds after which to end; None listens until the caller stops.
         decider: as for :func:`recognize`.
         vad: as for :func:`recognize`.
+        adapt: as for :class:`Recognizer`.
+        voice: as for :class:`Recognizer`.
 
     Yields:
         A :class:`Prediction` every hop, a :class:`Provisional` label while somebody speaks, a :class:`Decision` where
@@ -167,7 +176,7 @@ def listen(
         ProviderError: as for :func:`recognize`.
         AudioError: less than the model needs was heard before the end.
     """
-    recognizer = Recognizer(_engine(model, provider), decider, vad=vad)
+    recognizer = Recognizer(_engine(model, provider), decider, vad=vad, adapt=adapt, voice=voice)
     with Microphone(device, duration_s=duration_s) as microphone:
         resampler = BlockResampler(microphone.sample_rate, recognizer.card.features.sample_rate)
         microphone.needs_s = lambda: recognizer.needs_s - resampler.held_s

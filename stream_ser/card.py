@@ -11,7 +11,17 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
-from stream_ser.card_parts import MAX_DELAY_FRAMES, State, characters_of, check_states, check_vocabulary, states_of
+from stream_ser.card_parts import (
+    MAX_DELAY_FRAMES,
+    Memory,
+    State,
+    characters_of,
+    check_memory,
+    check_states,
+    check_vocabulary,
+    memory_of,
+    states_of,
+)
 from stream_ser.config import DeciderConfig, FeatureConfig, WindowConfig
 from stream_ser.errors import ModelError
 from stream_ser.text import printable
@@ -24,6 +34,8 @@ STREAMING_VERSION = 3
 #: 4 brought another decider, 5 another way to find changes within an utterance. Of an older card's settings only what
 #: still means the same is read.
 DECIDER_VERSION = 5
+#: 6 added a memory of the voice. A card without one is written as of the schema before, which older programs read.
+MEMORY_VERSION = 6
 _OLDER_DECIDER = ("abstain_below", "silence_dbfs")
 _CUTS_OF_4 = ("cut_cost", "memory_s")
 KINDS = ("emotion", "multitask")
@@ -182,6 +194,7 @@ class Card:
         blank: class index.
         stride: frames from one step of ``log_probs`` to the next.
         delay_frames: the step that begins at frame ``f`` describes the audio from frame ``f - delay_frames`` on.
+        memory: what a streaming network remembers of the voice from utterance to utterance; None for nothing.
         schema: version of this layout.
     """
 
@@ -203,6 +216,7 @@ class Card:
     blank: int = 0
     stride: int = 1
     delay_frames: int = 0
+    memory: Memory | None = None
     schema: int = DECIDER_VERSION
 
     def __post_init__(self) -> None:
@@ -239,11 +253,15 @@ class Card:
     def _check_streaming(self) -> None:
         if self.states:
             check_states(self.states, {FEATURES, LOGITS, LOG_PROBS})
+            if self.memory is not None:
+                check_memory(self.memory, self.states, {FEATURES, LOGITS, LOG_PROBS})
             if self.features.normalization != "corpus":
                 raise ModelError(
                     f"card: normalization {self.features.normalization!r} looks at a whole window, which a streaming "
                     "network never has; expected 'corpus'"
                 )
+        elif self.memory is not None:
+            raise ModelError("card: has a memory but no states, expected a streaming network; export it with them")
         if self.kind != "multitask":
             if self.vocabulary:
                 raise ModelError(f"card: kind {self.kind!r} has a vocabulary, expected none; say kind 'multitask'")
@@ -258,7 +276,9 @@ class Card:
 
     def to_json(self) -> str:
         """The card as JSON text."""
-        content = {**asdict(self), "schema": DECIDER_VERSION}
+        content = {**asdict(self), "schema": DECIDER_VERSION if self.memory is None else MEMORY_VERSION}
+        if self.memory is None:
+            del content["memory"]
         if not self.states:
             for name in _STREAMING_FIELDS:
                 del content[name]
@@ -290,9 +310,9 @@ class Card:
         schema = content.get("schema")
         if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:
             raise ModelError(f"card: schema is {shown(schema)}, expected a whole number from 1 on")
-        if schema > DECIDER_VERSION:
+        if schema > MEMORY_VERSION:
             raise ModelError(
-                f"card: schema {shown(schema)} is newer than {DECIDER_VERSION}, the newest that this stream-ser "
+                f"card: schema {shown(schema)} is newer than {MEMORY_VERSION}, the newest that this stream-ser "
                 "reads; update stream-ser or export the model with this version"
             )
         try:
@@ -323,6 +343,7 @@ class Card:
                 std=numbers("std", content.pop("std")),
                 temperature=numbers("temperature", [content.pop("temperature", 1.0)])[0],
                 states=states_of(content.pop("states", ())),
+                memory=memory_of(content.pop("memory", None)),
                 vocabulary=characters_of(content.pop("vocabulary", ())),
                 **content,
             )

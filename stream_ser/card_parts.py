@@ -33,6 +33,80 @@ class State:
     shape: tuple[int, ...]
 
 
+#: Numbers of a session state, and seconds of an utterance that counts once.
+MAX_SESSION_SIZE, FULL_RANGE_S = 65_536, (0.1, 60.0)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a network remembers of the voice from utterance to utterance, in sums that the runtime adds up.
+
+    With each hop the graph gives the numbers that the utterance so far would add. When it has ended, they are added to
+    the session, weighted by its length. The first of them is 1: the number of utterances.
+
+    Attributes:
+        state: input of the state that holds the session, ``(1, size)``; the graph passes it through.
+        output: what the utterance adds, of the same shape.
+        full_s: speech that counts as one utterance, seconds.
+        fingerprint: of the network and its memory: a session of another one means nothing.
+    """
+
+    state: str
+    output: str
+    full_s: float
+    fingerprint: str
+
+
+def memory_of(content: Any) -> Memory | None:
+    """A memory from JSON: ``{"state", "output", "full_s", "fingerprint"}``, or None.
+
+    Raises:
+        TypeError: another kind of value.
+    """
+    if content is None:
+        return None
+    if not isinstance(content, dict) or sorted(content) != ["fingerprint", "full_s", "output", "state"]:
+        raise TypeError(f"memory is {_shown(content)}, expected state, output, full_s and fingerprint")
+    full_s = content["full_s"]
+    if isinstance(full_s, bool) or not isinstance(full_s, int | float):
+        raise TypeError(f"memory gives full_s {_shown(full_s)}, expected a number")
+    words = [content[name] for name in ("state", "output", "fingerprint")]
+    if not all(isinstance(word, str) for word in words):
+        raise TypeError(f"memory names {_shown(words)}, expected words")
+    return Memory(words[0], words[1], full_s, words[2])
+
+
+def check_memory(memory: Memory, states: tuple[State, ...], taken: set[str]) -> None:
+    """Refuse a memory that no graph can have.
+
+    Args:
+        memory: of the card.
+        states: of the card.
+        taken: names of the graph's other inputs and outputs.
+
+    Raises:
+        ModelError: no such state, another shape, a name that is not valid or not different, a length out of range.
+    """
+    shape = next((state.shape for state in states if state.input == memory.state), None)
+    if shape is None or len(shape) != 2 or shape[0] != 1 or not 2 <= shape[1] <= MAX_SESSION_SIZE:
+        raise ModelError(
+            f"card: memory is state {_shown(memory.state)} of shape {_shown(shape)}, expected one of the states, of "
+            f"shape (1, 2 to {MAX_SESSION_SIZE:,})"
+        )
+    names = taken | {name for state in states for name in (state.input, state.output)}
+    output = memory.output
+    if output in names or not output.strip() or len(output) > MAX_NAME_LENGTH or not output.isprintable():
+        raise ModelError(f"card: {_shown(output)} is no name of a memory's output; export the model again")
+    if not FULL_RANGE_S[0] <= memory.full_s <= FULL_RANGE_S[1]:
+        raise ModelError(f"card: memory.full_s is {_shown(memory.full_s)}, expected {FULL_RANGE_S[0]:g} to 60 seconds")
+    if (
+        not memory.fingerprint.isalnum()
+        or not memory.fingerprint.isascii()
+        or len(memory.fingerprint) > MAX_NAME_LENGTH
+    ):
+        raise ModelError(f"card: memory.fingerprint is {_shown(memory.fingerprint)}, expected letters and digits")
+
+
 def states_of(content: Any) -> tuple[State, ...]:
     """States from JSON: a list of ``{"input", "output", "shape"}``.
 

@@ -122,12 +122,14 @@ class Step:
         log_probs: ``(hop / stride, classes)`` of its CTC output; None where it has none.
         state: for the next hop.
         seconds: that it took; its share where several streams were heard together.
+        voice: ``(size,)`` what the utterance so far adds to a memory of the voice; None where the card has none.
     """
 
     probabilities: tuple[float, ...]
     log_probs: NDArray[np.float32] | None
     state: State
     seconds: float = 0.0
+    voice: NDArray[np.float32] | None = None
 
 
 class Engine:
@@ -166,6 +168,9 @@ class Engine:
         self._outputs: dict[str, tuple[int, ...]] = {LOGITS: (1, len(card.labels))}
         if card.vocabulary:
             self._outputs[LOG_PROBS] = (1, card.window.hop // card.stride, len(card.vocabulary))
+        if card.memory is not None:
+            memory = card.memory
+            self._outputs[memory.output] = next(part.shape for part in card.states if part.input == memory.state)
         self._outputs |= {state.output: state.shape for state in card.states}
         self._check_signature()
         self._feed = {name: self._input}
@@ -334,10 +339,15 @@ class Engine:
             log_probs = others.pop(0)[0]
             if np.isnan(log_probs).any() or log_probs.max() > _MOST_LOG_PROB:
                 raise ModelError(f"{self.path}: the network returned log_probs that are none; export it again")
+        voice = None
+        if self.card.memory is not None:
+            voice = others.pop(0)[0]
+            if not np.isfinite(voice).all():
+                raise self._not_finite()
         # What lies on the GPU is not fetched for this: what is not finite there is heard in the answers.
         if not all(_is_finite(array) for array in others if isinstance(array, np.ndarray)):
             raise self._not_finite()
-        return Step(self._softmax(logits[0]), log_probs, tuple(others))
+        return Step(self._softmax(logits[0]), log_probs, tuple(others), voice=voice)
 
     def _run_network(self, state: State) -> list[Any]:
         """All outputs, in the order of ``_outputs``; states that stay on the GPU as :class:`OnDevice`."""

@@ -27,6 +27,10 @@ class ProviderError(StreamSerError):
     """The execution provider that was asked for is not the one the session really got."""
 
 
+class VoiceError(StreamSerError):
+    """A voice profile that is missing, damaged or of another model, or a model without a memory of a voice."""
+
+
 class OverloadError(StreamSerError):
     """More audio, or more streams, than there is room for; nothing of it was taken."""
 

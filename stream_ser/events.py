@@ -155,8 +155,8 @@ class Gap:
 
 #: ``stalled``: the device delivers nothing, or less than the clock says; ``resumed``: it does again. ``lost``: it is
 #: gone; ``attached``: found again. ``overflow``: it says that it lost audio. ``behind``: predictions are left out.
-#: ``recording``: what was heard can no longer be kept.
-NoticeKind = Literal["stalled", "resumed", "lost", "attached", "overflow", "behind", "recording"]
+#: ``recording``: what was heard can no longer be kept. ``forgotten``: the voice is, and the next one begins anew.
+NoticeKind = Literal["stalled", "resumed", "lost", "attached", "overflow", "behind", "recording", "forgotten"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,11 +37,13 @@ from stream_ser.events import (
 )
 from stream_ser.features import LogMel
 from stream_ser.framer import Framer
+from stream_ser.memory import VoiceMemory
 from stream_ser.respell import LanguageModel, Respeller
 from stream_ser.speech import EXTRA, POWER, VOICED, Speech, level_dbfs
 from stream_ser.streamed import StreamedNetwork
 from stream_ser.tally import Tally
 from stream_ser.vad import Voice, VoiceDetector
+from stream_ser.voices import VoiceProfile
 from stream_ser.waits import Waits
 from stream_ser.windowed import WindowedNetwork
 
@@ -55,11 +57,14 @@ class Recognizer:
         vad: voice activity detection; None claims an emotion of whatever is loud enough.
         language_model: what finished lines are spelt with, by a model that transcribes.
         keep_judged: keep what the summary is the mean of. Grows with the stream: for evaluation, on clips.
+        adapt: get to know the voice: what was heard conditions the next utterances, where the model has a memory.
+        voice: a voice to begin with, see :attr:`voice`.
 
     Raises:
         ModelError: the card's log-mel cannot be computed, there is no voice activity detection at its rate or on this
             platform, or a language model for a network that transcribes nothing.
         DataError: the network can spell none of the language model's words.
+        VoiceError: the voice is of another model, or the model has no memory of one.
 
     Example:
         >>> recognizer = Recognizer(vad=None)
@@ -78,6 +83,8 @@ class Recognizer:
         vad: VadConfig | None = DEFAULT_VAD,
         language_model: LanguageModel | None = None,
         keep_judged: bool = False,
+        adapt: bool = True,
+        voice: VoiceProfile | None = None,
     ) -> None:
         self.engine = engine = load(engine) if isinstance(engine, (str, os.PathLike)) else engine
         self.card = engine.card
@@ -94,6 +101,7 @@ class Recognizer:
         self._waits = Waits()
         self._streamed = None
         config = decider or self.card.decider
+        memory = VoiceMemory(self.card, adapt, voice, pause_s=0.0 if vad is None else vad.min_silence_s)
         if self.card.states:
             self._streamed = StreamedNetwork(
                 engine,
@@ -102,6 +110,7 @@ class Recognizer:
                 respell,
                 self._waits,
                 pause_s=0.0 if vad is None else vad.min_silence_s,
+                memory=memory,
             )
         self._columns = Framer(
             window.frames,
@@ -171,6 +180,23 @@ class Recognizer:
         return self._decider.posterior
 
     @property
+    def voice(self) -> VoiceProfile | None:
+        """The voice as it is known from finished utterances; None where the model has no memory.
+
+        Another recogniser of the same model may begin with it: ``Recognizer(engine, voice=profile)``.
+        """
+        return None if self._streamed is None else self._streamed.memory.profile
+
+    def forget_voice(self) -> None:
+        """Forget the voice, as when another person speaks next.
+
+        It may be called between two blocks. Of the utterance that goes on nothing is remembered. :meth:`reset` goes
+        back to the voice that the recogniser was given.
+        """
+        if self._streamed is not None:
+            self._streamed.forget_voice()
+
+    @property
     def needs_s(self) -> float:
         """Seconds of audio without which nothing can come of what is pushed next; 0 if anything may."""
         return max(0, self._due - self._samples) / self.card.features.sample_rate
@@ -229,6 +255,8 @@ class Recognizer:
     def asking(self, block: Block) -> Asking[list[Event]]:
         """The work that a block makes, of samples that were checked; whoever drives it answers its questions."""
         events: list[Event] = [Notice(self._samples, kind, text) for kind, text in block.notices]
+        if any(kind == "forgotten" for kind, _ in block.notices):
+            self.forget_voice()
         if lost := block.lost:
             events.append(Gap(self._samples, lost))
             self._lost += lost

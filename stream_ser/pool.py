@@ -33,6 +33,7 @@ from stream_ser.errors import ModelError, OverloadError, StreamSerError
 from stream_ser.events import Block, Event
 from stream_ser.pipeline import Recognizer
 from stream_ser.vad import Listen
+from stream_ser.voices import VoiceProfile
 
 #: What to do with audio for which a stream's queue has no room: ``drop-oldest``, lose what has waited longest, a gap in
 #: the events; ``refuse``, take nothing and raise, so that whoever pushes waits.
@@ -93,6 +94,7 @@ class RecognizerPool:
         engine: a loaded model, or what :func:`stream_ser.load` takes.
         decider: smoothing and thresholds of all streams; default: those of the model's card.
         vad: voice activity detection of each stream; None for none.
+        adapt: each stream gets to know its voice; see :class:`Recognizer`.
         batch: most streams in one call of a network; None measures what is fastest here. On one core that is 1 for
             ``septr``, whose window fills a core alone; small networks, such as the default one and that of voice
             activity detection, and GPUs gain.
@@ -122,6 +124,7 @@ class RecognizerPool:
         decider: DeciderConfig | None = None,
         *,
         vad: VadConfig | None = DEFAULT_VAD,
+        adapt: bool = True,
         batch: int | None = None,
         queue_s: float = 2.0,
         overload: PoolOverload = "drop-oldest",
@@ -143,7 +146,7 @@ class RecognizerPool:
         # Who is answered one by one need not wait for the others.
         self._asks = self.batch if engine.batches else 1
         self._overload, self._most = overload, most_streams
-        self._settings: dict[str, Any] = {"decider": decider, "vad": vad}
+        self._settings: dict[str, Any] = {"decider": decider, "vad": vad, "adapt": adapt}
         self._streams: dict[Hashable, _Stream] = {}
         self._line: list[tuple[int, int, _Stream]] = []
         self._order = itertools.count()
@@ -162,21 +165,22 @@ class RecognizerPool:
         """Whether there is anything to :meth:`work` on."""
         return bool(self._line or self._held)
 
-    def open(self, stream: Hashable) -> None:
-        """Begin a stream.
+    def open(self, stream: Hashable, voice: VoiceProfile | None = None) -> None:
+        """Begin a stream, with a voice that is known already or without.
 
         Raises:
             OverloadError: there are ``most_streams`` already.
             ValueError: it is open.
+            VoiceError: the voice is of another model, or the model has no memory of one.
         """
         if stream in self._streams:
             raise ValueError(f"stream {stream!r} is open already")
         if len(self._streams) >= self._most:
             raise OverloadError(f"{self._most} streams are open, the most that this pool takes; close some")
-        self._streams[stream] = _Stream(stream, Recognizer(self.engine, **self._settings))
+        self._streams[stream] = _Stream(stream, Recognizer(self.engine, voice=voice, **self._settings))
 
     def recognizer(self, stream: Hashable) -> Recognizer:
-        """The recogniser of a stream, to be read: its ``info``, ``current``, ``posterior`` and ``summary``.
+        """The recogniser of a stream, to be read: ``info``, ``current``, ``posterior``, ``voice``, ``summary``.
 
         Raises:
             KeyError: it is not open.

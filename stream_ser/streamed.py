@@ -20,6 +20,7 @@ from stream_ser.changes import CANDIDATE_S, HORIZON_S, Candidate, ChangeFinder, 
 from stream_ser.config import DeciderConfig
 from stream_ser.engine import Engine, State, Step
 from stream_ser.events import Change
+from stream_ser.memory import VoiceMemory
 from stream_ser.respell import Respeller
 from stream_ser.transcript import Line, Transcriber
 from stream_ser.waits import Waits
@@ -31,12 +32,17 @@ PREROLL_S = 0.5
 
 @dataclass(slots=True)
 class _Lane:
-    """The network started afresh: from which frame, its state, and what it says."""
+    """The network started afresh: from which frame, its state, and what it says.
+
+    ``before`` is what the speech before it adds to a memory of the voice, ``voice`` what the speech behind it adds.
+    """
 
     first: int
     state: State
     candidate: Candidate
     probabilities: tuple[float, ...] = ()
+    before: NDArray[np.float32] | None = None
+    voice: NDArray[np.float32] | None = None
 
 
 class StreamedNetwork:
@@ -49,8 +55,10 @@ class StreamedNetwork:
         respell: what spells a finished line once more, of a network that transcribes.
         waits: gets the time that others take between a question and its answer.
         pause_s: silence that belongs to what it hears, where an utterance ends.
+        memory: of the voice; default: a new one.
 
     Attributes:
+        memory: of the voice.
         probabilities: what it says of the utterance that goes on, or that has just ended; empty before the first.
         since: first frame of that utterance, or of its newest part.
     """
@@ -63,8 +71,10 @@ class StreamedNetwork:
         respell: Respeller | None = None,
         waits: Waits | None = None,
         pause_s: float = 0.0,
+        memory: VoiceMemory | None = None,
     ) -> None:
         self._engine = engine
+        self.memory = memory or VoiceMemory(engine.card)
         self._waits = waits or Waits()
         card = engine.card
         self._hop, self._hop_length = card.window.hop, card.features.hop_length
@@ -82,13 +92,22 @@ class StreamedNetwork:
         self._start = start
         self.probabilities: tuple[float, ...] = ()
         self.since = self._heard = 0
-        self._state = self._engine.initial_state()
+        self.memory.reset()
+        self._state = self.memory.into(self._engine.initial_state())
+        self._voice: NDArray[np.float32] | None = None
         self._open = False
         self._lines: list[Line] = []
         self._changes: list[Change] = []
         self._changed: _Lane | None = None
         self._fresh, self._fresh_at = self._state, 0
         self._begin_part(0)
+
+    def forget_voice(self) -> None:
+        """Forget the voice at once; of the utterance that goes on nothing will be remembered."""
+        self.memory.forget()
+        self._state, self._fresh = self.memory.into(self._state), self.memory.into(self._fresh)
+        for lane in (*self._lanes, *([self._changed] if self._changed else [])):
+            lane.state = self.memory.into(lane.state)
 
     @property
     def listens(self) -> bool:
@@ -136,6 +155,8 @@ class StreamedNetwork:
         if not self._open:
             return
         self.conclude(self._heard - self._pause)
+        self.memory.hear(self._voice, self._heard - self._part)
+        self.memory.finish()
         if self._transcriber is not None:
             for _ in range(-(-self._engine.card.delay_frames // self._hop)):
                 self._spell((yield from self._waits.ask(Ask(self._nothing, self._state))))
@@ -167,7 +188,8 @@ class StreamedNetwork:
 
     def _begin(self, first: int, speech_from: int) -> None:
         self._open = True
-        self._state = self._engine.initial_state()
+        self.memory.begin()
+        self._state = self.memory.into(self._engine.initial_state())
         self.since = self._heard = first
         self._changed = None
         self._begin_part(speech_from)
@@ -186,18 +208,18 @@ class StreamedNetwork:
 
     def _step(self, frames: NDArray[np.float32], real: int) -> Asking[None]:
         step: Step = yield from self._waits.ask(Ask(frames, self._state))
-        self.probabilities = step.probabilities
+        self.probabilities, self._voice = step.probabilities, step.voice
         self._heard += real
         self._spell(step)
         if not self._finder.active:
             return
         for lane in (*self._lanes, *([self._changed] if self._changed else [])):
             step = yield from self._waits.ask(Ask(frames, lane.state))
-            lane.state, lane.probabilities = step.state, step.probabilities
+            lane.state, lane.probabilities, lane.voice = step.state, step.probabilities, step.voice
             if not lane.candidate.judged and self._heard - lane.first >= self._horizon:
                 lane.candidate.after, lane.candidate.judged = step.probabilities, True
         if self._changed is not None:
-            self.probabilities = self._changed.probabilities
+            self.probabilities, self._voice = self._changed.probabilities, self._changed.voice
         self._look()
         if self._heard == self._fresh_at:
             self._fresh = self._state
@@ -211,14 +233,15 @@ class StreamedNetwork:
             self._newest = self._heard
             candidate = Candidate(self._heard * self._hop_length, self.probabilities)
             self._finder.candidates.append(candidate)
-            self._lanes.append(_Lane(self._heard, self._fresh, candidate))
+            self._lanes.append(_Lane(self._heard, self._fresh, candidate, before=self._voice))
 
     def _cut(self, found: Candidate | None) -> None:
         if found is None:
             return
         lane = next(lane for lane in self._lanes if lane.candidate is found)
         self._changes.append(change(found))
-        self.probabilities, self.since = lane.probabilities, lane.first
+        self.memory.hear(lane.before, lane.first - self._part)
+        self.probabilities, self.since, self._voice = lane.probabilities, lane.first, lane.voice
         if self._transcriber is None:
             self._state = lane.state
         else:

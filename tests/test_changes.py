@@ -82,7 +82,9 @@ class ToyEngine:
 
     def __post_init__(self) -> None:
         window = WindowConfig(frames=304, hop=HOP, minimum=HOP, shortest=HOP)
-        self.card = SimpleNamespace(features=FEATURES, window=window, vocabulary=(), decider=DeciderConfig())
+        self.card = SimpleNamespace(
+            name="toy", features=FEATURES, window=window, vocabulary=(), decider=DeciderConfig(), memory=None
+        )
 
     def initial_state(self) -> tuple[np.ndarray, ...]:
         return (np.zeros(2),)
@@ -90,7 +92,7 @@ class ToyEngine:
     def answer(self, ask: Ask) -> SimpleNamespace:
         self.asked += 1
         total = ask.state[0] + ask.frames.sum(axis=0)
-        return SimpleNamespace(probabilities=mean([total]), state=(total,), log_probs=None, seconds=0.0)
+        return SimpleNamespace(probabilities=mean([total]), state=(total,), log_probs=None, voice=None, seconds=0.0)
 
 
 def drive(work: Asking, answer) -> object:

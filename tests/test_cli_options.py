@@ -62,6 +62,8 @@ VALUES = {
     "record-session": "a.session.jsonl",
     "replay": "b.session.jsonl",
     "fast": True,
+    "adapt": False,
+    "voice": "me",
 }
 
 

@@ -15,9 +15,11 @@ from importlib import metadata
 from pathlib import Path
 
 import guard
+import numpy as np
 import pytest
 from generate import voice, write_wav
 from guard import Guard, Seen
+from voice_models import write_listener
 
 import stream_ser
 from stream_ser.doctor import FIRST_WITH_TELEMETRY, FLAVOURS, TELEMETRY_SWITCH
@@ -240,6 +242,19 @@ def test_file_keeps_to_itself(place: Place, sound: Path, tiny_model: Path) -> No
     assert str(place.work / "out.jsonl") in seen.written
     assert place.complaints(seen) == []
     assert list(place.home.rglob("*")) == []
+
+
+def test_enroll_writes_a_profile_and_nothing_else(place: Place) -> None:
+    model = write_listener(place.folder / "listener.onnx")
+    quiet = np.zeros(16_000, np.float32)
+    talk = write_wav(place.folder / "talk.wav", np.concatenate((voice(4.0), quiet, voice(2.0))))
+    seen = place.stream_ser("enroll", "me", talk, "--model", model)
+    assert place.complaints(seen) == []
+    written = [path for path in place.home.rglob("*") if path.is_file()]
+    assert [path.relative_to(place.home).parts[-3:] for path in written] == [("stream-ser", "voices", "me.json")]
+    assert place.complaints(place.stream_ser("file", talk, "--model", model, "--voice", "me")) == []
+    place.stream_ser("enroll", "--delete", "me")
+    assert [path for path in place.home.rglob("*") if path.is_file()] == []
 
 
 @needs_telemetry

@@ -135,31 +135,16 @@ def test_another_classifiers_logits_are_changed_by_as_much() -> None:
     assert session.measure(head, new, perfect, draws=1)["balanced"] == dict.fromkeys(session.SHOWN, 1.0)
 
 
-def test_the_table_of_a_pupil(tmp_path, tiny_crema_d) -> None:
+def test_the_table_of_whisper_needs_no_network(tmp_path, tiny_crema_d) -> None:
     from click.testing import CliRunner
-    from test_taught import write_file
-    from test_train_streaming import trainer
 
-    from stream_ser.errors import TrainError
-    from stream_ser.train import corpora
-    from stream_ser.train.experiments import sessions, teacher
-    from stream_ser.train.taught import Taught
+    from stream_ser.train.experiments import sessions
 
-    clips = corpora.load("crema-d", tiny_crema_d).clips
-    lesson = Taught.read(write_file(tmp_path / "t.npz", clips))
-    run = trainer(tiny_crema_d, tmp_path / "run", "train.epochs=1", taught=lesson)
-    run.fit()
-    logits, features = teacher.taught_outputs(tmp_path / "run", clips[:5])
-    assert (logits.shape, features.shape) == ((5, 6), (5, 4))
-    line = ["--data", f"crema-d={tiny_crema_d}", "--run", str(tmp_path / "run"), "--draws", "1"]
-    done = CliRunner().invoke(sessions.main, [*line, "--out", str(tmp_path / "s.json")])
-    assert done.exit_code == 0, done.output
-    assert "crema-d, validation speakers, UAR after ... heard" in done.output
-    assert "with the network's own logits" in done.output
-    wrong = CliRunner().invoke(sessions.main, [*line, "--leave-out", "nemo"])
-    assert wrong.exit_code == 2
-    assert "not among the corpora" in wrong.output
-    alone = trainer(tiny_crema_d, tmp_path / "alone", "train.epochs=1")
-    alone.fit()
-    with pytest.raises(TrainError, match="not a run of streaming-septr with --taught"):
-        teacher.taught_outputs(tmp_path / "alone", clips[:1])
+    line = ["--data", f"crema-d={tiny_crema_d}"]
+    for more, said in (
+        (["--leave-out", "nemo"], "not among the corpora"),
+        (["--head", str(tmp_path / "head.pt")], "give it with --run"),
+    ):
+        wrong = CliRunner().invoke(sessions.main, [*line, *more])
+        assert wrong.exit_code == 2
+        assert said in wrong.output

@@ -24,6 +24,7 @@ COMMANDS = {
     "separate": ("stream_ser.cli.separate", "separate", "Take voices apart, or noise off a voice."),
     "transcribe": ("stream_ser.cli.transcribe", "transcribe", "Write down what is said in recordings."),
     "align": ("stream_ser.cli.align", "align", "Find when each word of a known text is said."),
+    "enroll": ("stream_ser.cli.enroll", "enroll", "Make a voice profile, list or delete them."),
     "demo": ("stream_ser.cli.demo", "demo", "See the live view at work, without a microphone."),
     "devices": ("stream_ser.cli.devices", "devices", "List the audio inputs."),
     "models": ("stream_ser.cli.models", "models", "List the models and how well they do."),

@@ -269,6 +269,7 @@ class Tapped:
         sample_rate: the source's, Hz.
         recorders: get every block as it was captured; to be filled before the first one.
         failed: whether one of them did.
+        change: applied to each block before it is recorded and passed on.
     """
 
     def __init__(self, source: Capturing, report: Report = lambda message: None) -> None:
@@ -279,6 +280,7 @@ class Tapped:
         self.sample_rate = source.sample_rate
         self.recorders: list[Recorder] = []
         self.failed = False
+        self.change: Callable[[Block], Block] = lambda block: block
         self._source = source
         self._report = report
 
@@ -293,7 +295,8 @@ class Tapped:
 
     def __iter__(self) -> Iterator[Block]:
         """Blocks of the source."""
-        for block in self._source:
+        for captured in self._source:
+            block = self.change(captured)
             for recorder in tuple(self.recorders):
                 try:
                     recorder.write(block)

@@ -18,6 +18,7 @@ import click
 from stream_ser.cli._options import Decisions
 from stream_ser.cli._options import provider_option as provider_option
 from stream_ser.cli._options import vad_option as vad_option
+from stream_ser.cli._voice import Memory
 from stream_ser.errors import AudioError, DeviceError, OutputError, StreamSerError
 from stream_ser.events import Block, Event, Summary
 from stream_ser.sinks import Sink
@@ -52,10 +53,13 @@ def recognizer_for(
     *,
     decider: Decisions | None = None,
     language_model: LanguageModel | None = None,
+    memory: Memory | None = None,
     quiet: bool = False,
 ) -> Recognizer:
     """Load a model and put a recogniser on it; see :func:`recognizers_for`."""
-    return recognizers_for(1, model, provider, vad, decider=decider, language_model=language_model, quiet=quiet)[0]
+    return recognizers_for(
+        1, model, provider, vad, decider=decider, language_model=language_model, memory=memory, quiet=quiet
+    )[0]
 
 
 def recognizers_for(
@@ -66,6 +70,7 @@ def recognizers_for(
     *,
     decider: Decisions | None = None,
     language_model: LanguageModel | None = None,
+    memory: Memory | None = None,
     quiet: bool = False,
 ) -> list[Recognizer]:
     """Load a model once and put recognisers on it, which take turns.
@@ -77,6 +82,7 @@ def recognizers_for(
         vad: of :data:`vad_option`.
         decider: settings that were asked for.
         language_model: what finished lines are spelt with.
+        memory: whether they get to know the voice, and with which they begin.
         quiet: remarks go to the log alone.
 
     Raises:
@@ -84,6 +90,7 @@ def recognizers_for(
         ModelError: no such model, or one that cannot be read; no voice activity detection, though it was asked for; a
             language model for one that transcribes nothing.
         ProviderError: the session did not get the provider that was asked for.
+        VoiceError: no such voice, or one of another model.
     """
     from stream_ser.engine import DEFAULT_MODEL, load
     from stream_ser.pipeline import Recognizer
@@ -94,7 +101,14 @@ def recognizers_for(
         _remark(engine.note, quiet)
     heard = vad_config(vad, quiet=quiet)
     config = engine.card.decider if decider is None else decider.config(engine.card.decider)
-    return [Recognizer(engine, config, vad=heard, language_model=language_model) for _ in range(count)]
+    memory = memory or Memory()
+    if text := memory.remark(engine.card):
+        _remark(text, quiet)
+    adapt, voice = memory.adapt is not False, memory.profile()
+    return [
+        Recognizer(engine, config, vad=heard, language_model=language_model, adapt=adapt, voice=voice)
+        for _ in range(count)
+    ]
 
 
 def _remark(text: str, quiet: bool) -> None:

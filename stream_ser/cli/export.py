@@ -42,6 +42,12 @@ MULTITASK, TRANSCRIBER = "multitask", "transcriber"
     show_default=True,
     help="Of an emotion network. int8 needs --data; none may lose more than .5 points of UAR there.",
 )
+@click.option(
+    "--memory",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Attach a memory of the voice that was fitted on the checkpoint (streaming-septr).",
+)
 @click.option("--from", "source", metavar="ONNX", help="Start from a bundled model or an ONNX file, not a checkpoint.")
 @click.option(
     "--data",
@@ -55,6 +61,7 @@ def export(
     out: Path | None,
     weights: str,
     precision: Precision,
+    memory: Path | None,
     source: str | None,
     data: tuple[str, ...],
 ) -> None:
@@ -66,6 +73,8 @@ def export(
     Example:
       stream-ser export --model septr --from septr --precision int8 --data crema-d=/data/crema-d
     """  # noqa: D301 - click wants the character itself
+    if memory is not None and (network not in NETWORKS or source is not None or precision != "fp32"):
+        raise click.UsageError("--memory goes with a checkpoint of streaming-septr; export it first, then --from it")
     if source is not None or precision != "fp32" or data:
         _variant(network, checkpoint, out, weights, precision, source, data)
         return
@@ -88,11 +97,12 @@ def export(
     elif (found := read_checkpoint(checkpoint)["network"]) != network:
         raise TrainError(f"{checkpoint}: holds a {found}, not a {network}")
     out = out or checkpoint.parent / f"{network}.onnx"
-    exported = export_checkpoint(checkpoint, out)
+    exported = export_checkpoint(checkpoint, out, memory=memory)
     size_mb = exported.path.stat().st_size / 1e6
+    with_memory = "" if memory is None else ", with a memory of the voice"
     click.echo(
-        f"{exported.path}: {exported.card.parameters:,} parameters, {size_mb:.1f} MB; largest difference from torch "
-        f"{exported.difference:.2e} over {exported.windows} {exported.source}"
+        f"{exported.path}: {exported.card.parameters:,} parameters, {size_mb:.1f} MB{with_memory}; largest difference "
+        f"from torch {exported.difference:.2e} over {exported.windows} {exported.source}"
     )
 
 

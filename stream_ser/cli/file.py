@@ -21,6 +21,7 @@ from stream_ser.cli._options import Decisions, Results, recognition_options, res
 from stream_ser.cli._outputs import SAID, Outputs, opened
 from stream_ser.cli._run import Stop, Stoppable, drive, recognizer_for, stop_on_signals
 from stream_ser.cli._separate import Separating, count_of, separate_option, separated, separator_for
+from stream_ser.cli._voice import Memory, memory_options
 from stream_ser.errors import StreamSerError
 from stream_ser.events import Summary
 from stream_ser.sinks import Sink
@@ -41,6 +42,7 @@ LONG_S = 30.0
 @click.command(cls=Separating)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @recognition_options
+@memory_options
 @result_options("table, unless there is an --output")
 @click.option(
     "--summary",
@@ -61,6 +63,7 @@ def file(
     provider: Provider,
     vad: bool | None,
     decider: Decisions,
+    memory: Memory,
     results: Results,
     summary: str | None,
     raw: RawFormat | None,
@@ -86,7 +89,7 @@ def file(
     separator = separator_for(separate)
     job = _Job(realtime, len(paths) == 1 and names == list(paths), raw, separator)
     files = [Path(name) for name in (*names, model, separate, lm[0], results.config) if name and name != STDIN]
-    claims = Claims(files)
+    claims = Claims([*files, *memory.files])
     with contextlib.ExitStack() as stack:
         inputs = streams(names, channel, raw, stack, count_of(separator))
         several = len(inputs) > 1
@@ -96,7 +99,9 @@ def file(
         outputs = stack.enter_context(opened(results, "table", claims, job.trouble, several=several))
         stop = stack.enter_context(stop_on_signals())
         spelling = language_model(lm)
-        recognizer = recognizer_for(model, provider, vad, decider=decider, language_model=spelling, quiet=results.quiet)
+        recognizer = recognizer_for(
+            model, provider, vad, decider=decider, language_model=spelling, memory=memory, quiet=results.quiet
+        )
         if results.plot is not None:
             outputs.add_plot(results.plot, recognizer.card.features)
         if summary is not None:

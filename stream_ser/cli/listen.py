@@ -18,6 +18,7 @@ from stream_ser.cli._options import Decisions, Results, recognition_options, res
 from stream_ser.cli._outputs import Troubles, opened
 from stream_ser.cli._run import draws_on, drive_all, lanes_for, recognizers_for, stop_on_signals
 from stream_ser.cli._separate import Separating, count_of, separate_option, separated, separator_for
+from stream_ser.cli._voice import Forgetting, Keys, Memory, memory_options
 from stream_ser.errors import AudioError
 from stream_ser.text import printable
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 @click.command(cls=Separating)
 @capture_options
 @recognition_options
+@memory_options
 @separate_option
 @result_options("none: the view has it, and moves to standard error where results are there")
 @click.option("--no-view/--view", default=False, help="Show nothing; with --format or --output.")
@@ -40,18 +42,21 @@ def listen(
     provider: Provider,
     vad: bool | None,
     decider: Decisions,
+    memory: Memory,
     separate: str | None,
     results: Results,
     no_view: bool,
 ) -> None:
     """Hear the microphone, or several, and show the emotion, live. Ctrl-C ends it and prints what it came to.
 
+    With a model that has a memory, the key v makes it forget the voice that it got to know.
+
     Exit code 1: an output could not be written to its end.
     """
     from stream_ser.microphone import Microphone
     from stream_ser.streams import Together, parts_of
 
-    claims = Claims([Path(name) for name in (model, separate, results.config, capture.replay) if name])
+    claims = Claims([Path(name) for name in (model, separate, results.config, capture.replay) if name] + memory.files)
     capture.claim(claims)
     # Results own standard output; people then look at standard error.
     people = sys.stderr if any(target.path is None for target in targets(results, None)) else sys.stdout
@@ -69,7 +74,7 @@ def listen(
         separator = separator_for(separate)
         tapped = [Tapped(one, troubles.add) for one in captures]
         made = sum(len(parts_of(one)) for one in captures) * count_of(separator)
-        recognizers = recognizers_for(made, model, provider, vad, decider=decider, quiet=results.quiet)
+        recognizers = recognizers_for(made, model, provider, vad, decider=decider, memory=memory, quiet=results.quiet)
         rate = recognizers[0].card.features.sample_rate
         sources = [separated(one, separator, None, rate) for one in tapped]
         outputs = stack.enter_context(opened(results, None, claims, troubles.add, live=True, several=made > 1))
@@ -79,6 +84,11 @@ def listen(
             stack.enter_context(one)
         for source, recorders in zip(tapped, capture.recorders(captures, stack, about(model, vad)), strict=True):
             source.recorders += recorders
+        if drawn and any(one.voice is not None for one in recognizers):
+            keys = stack.enter_context(Keys().reading())
+            forgetting = Forgetting(keys)
+            for tap in tapped:
+                tap.change = forgetting.of_source()
         together = Together(sources)
         # Closed, a microphone hands out what it has captured, and ends.
         stop = stack.enter_context(stop_on_signals(together.close))

@@ -113,6 +113,7 @@ def describe(path: Path, card: Card) -> list[tuple[str, str]]:
         ("window", f"{seen}, a prediction every {hop_s:.2f} s, the first after {first_s:.2f} s"),
         ("input", f"log-mel, {features.n_mels} bands, {features.f_min:g} to {features.f_max:g} Hz"),
         *([("words", _words(card))] if card.vocabulary else []),
+        *([("memory", "of the voice, within a session (--adapt, --voice)")] if card.memory else []),
         ("voice", _voice()),
         ("trained on", _trained(card)),
         ("measured", "\n".join(_measured(card)) or "not recorded"),

@@ -56,6 +56,14 @@ class Session(NamedTuple):
             self.squares + logits.square(),
         )
 
+    def flat(self) -> Tensor:
+        """All sums side by side, the number of utterances first, ``(batch, size)``."""
+        return torch.cat(tuple(self), dim=-1)
+
+    def filled(self, flat: Tensor) -> Session:
+        """A session of the same make-up from :meth:`flat` sums."""
+        return Session(*flat.split([part.shape[-1] for part in self], dim=-1))
+
 
 def summed(embeddings: Tensor, posteriors: Tensor) -> Session:
     """The session of utterances ``(batch, utterances, width)`` with posteriors ``(batch, utterances, classes)``."""
@@ -121,7 +129,8 @@ class SessionHead(nn.Module):
 
     def scalars(self, session: Session) -> Tensor:
         """How mixed the session's emotions were, ``(batch, 6)``; zeros at its beginning."""
-        count = session.utterances.clamp_min(1.0)
+        # A short utterance counts as less than one.
+        count = session.utterances.clamp_min(_TINY)
         mean = session.posterior / count
         entropy = -(mean * (mean + _TINY).log()).sum(dim=-1, keepdim=True) / math.log(self.classes)
         # 1 where all utterances were of one emotion, 1 over the classes where they were mixed.
@@ -137,6 +146,18 @@ class SessionHead(nn.Module):
         )
         return torch.cat(known, dim=-1) * (session.utterances > 0.0)
 
+    def change(self, session: Session) -> Tensor:
+        """Compute what the session adds to the logits of the next utterance, ``(batch, classes)``; zeros if empty."""
+        openings = self.gate(self.scalars(session))
+        weight = session.utterances / (session.utterances + self.prior)
+        mean = session.posterior / session.utterances.clamp_min(_TINY)
+        shares = weight * mean + (1.0 - weight) / self.classes
+        persistence = functional.softplus(openings[:, 1:]) * session.utterances / (session.utterances + HALF)
+        removed = torch.sigmoid(openings[:, :1]) * functional.linear(self.centre(session), self.base.weight)
+        # The logarithm of the uniform distribution is no prior: subtracted, it leaves an empty session's logits alone.
+        heard = torch.log(shares + _UNHEARD) - math.log(1.0 / self.classes + _UNHEARD)
+        return persistence * heard - removed
+
     def forward(self, embedding: Tensor, session: Session) -> Tensor:
         """Logits of an utterance given the session before it.
 
@@ -147,12 +168,55 @@ class SessionHead(nn.Module):
         Returns:
             ``(batch, classes)``.
         """
-        openings = self.gate(self.scalars(session))
-        weight = session.utterances / (session.utterances + self.prior)
-        shares = weight * session.posterior / session.utterances.clamp_min(1.0) + (1.0 - weight) / self.classes
-        persistence = functional.softplus(openings[:, 1:]) * session.utterances / (session.utterances + HALF)
-        removed = torch.sigmoid(openings[:, :1]) * functional.linear(self.centre(session), self.base.weight)
-        # The logarithm of the uniform distribution is no prior: subtracted, it leaves an empty session's logits alone.
-        heard = torch.log(shares + _UNHEARD) - math.log(1.0 / self.classes + _UNHEARD)
-        out: Tensor = self.base(embedding) - removed + persistence * heard
+        out: Tensor = self.base(embedding) + self.change(session)
         return out
+
+
+class VoiceAdapter(nn.Module):
+    """Attaches a :class:`SessionHead` to a network that has a classifier of its own.
+
+    The head reads an affine map of the network's embedding. What the session changes of the head's logits is added to
+    the network's own, so that with an empty session the network gives exactly what it gives without the head.
+
+    Args:
+        head: fitted on ``features`` of the network's embeddings.
+        features: from the network's embedding to what the head reads.
+
+    Example:
+        >>> adapter = VoiceAdapter(SessionHead(4, 3), nn.Linear(8, 4)).eval()
+        >>> embedding, logits = torch.randn(2, 8), torch.randn(2, 3)
+        >>> changed, voice = adapter(embedding, logits, adapter.begin(2))
+        >>> torch.equal(changed, logits), voice[:, 0].tolist()
+        (True, [1.0, 1.0])
+    """
+
+    def __init__(self, head: SessionHead, features: nn.Linear) -> None:
+        super().__init__()
+        self.head, self.features = head, features
+        self.make_up = head.begin()
+
+    def begin(self, batch: int = 1) -> Tensor:
+        """The session before its first utterance, flat, ``(batch, size)``."""
+        return self.head.begin(batch).flat()
+
+    def voice(self, embedding: Tensor) -> Tensor:
+        """What an utterance with this embedding ``(batch, dim)`` adds to a session, ``(batch, size)``."""
+        features = self.features(embedding)
+        posterior = self.head.base(features).softmax(dim=-1)
+        logits = (posterior + _TINY).log()
+        certainty = posterior.square().sum(dim=-1, keepdim=True)
+        one = torch.ones_like(certainty)
+        return Session(one, features, posterior, certainty, logits, logits.square()).flat()
+
+    def forward(self, embedding: Tensor, logits: Tensor, session: Tensor) -> tuple[Tensor, Tensor]:
+        """Condition an utterance on the session before it.
+
+        Args:
+            embedding: of the utterance so far, ``(batch, dim)``.
+            logits: the network's own, ``(batch, classes)``.
+            session: sums over earlier utterances, ``(batch, size)``.
+
+        Returns:
+            logits, and what the utterance adds to the session if it ends here, ``(batch, size)``.
+        """
+        return logits + self.head.change(self.make_up.filled(session)), self.voice(embedding)

@@ -26,17 +26,10 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from stream_ser.config import FeatureConfig
-from stream_ser.errors import TrainError
-from stream_ser.features import log_mel
-from stream_ser.models.streaming_septr import StreamingSepTr
 from stream_ser.train import selection, whisper
-from stream_ser.train.checkpoint import trained_network
 from stream_ser.train.corpora import EMOTIONS, Clip, Corpus
 from stream_ser.train.dataset import read_waves
-from stream_ser.train.finetune import read_run
 from stream_ser.train.metrics import score, softmax
-from stream_ser.train.normalize import normalize
-from stream_ser.train.recipe import RunConfig
 from stream_ser.train.taught import key_of
 from stream_ser.train.waves import to_float32
 
@@ -79,37 +72,6 @@ def pooled(corpus: Corpus, cache: Path | None, advance: Callable[[], object] = l
         np.savez(path, keys=np.asarray(keys), pooled=np.stack(found).astype(np.float16))
     stacked: Floats = np.stack(found)
     return stacked
-
-
-@torch.no_grad()
-def taught_outputs(run: Path, clips: Sequence[Clip]) -> tuple[Floats, Floats]:
-    """What a streaming pupil says at the end of each whole clip: logits and the teacher's features.
-
-    Args:
-        run: folder of ``stream-ser train streaming-septr --taught``.
-        clips: to be heard, each as a stream of its own.
-
-    Returns:
-        ``(clips, classes)`` and ``(clips, width)``.
-
-    Raises:
-        TrainError: no such run, of another network, or without a teacher's file.
-    """
-    state = read_run(run)
-    network, config = trained_network(state), RunConfig.from_dict(state["config"])
-    if not isinstance(network, StreamingSepTr) or not state.get("features_head"):
-        raise TrainError(f"{run}: not a run of streaming-septr with --taught")
-    weight, bias = (state["features_head"][name] for name in ("weight", "bias"))
-    mean, std = (np.asarray(state[name], np.float32) for name in ("mean", "std"))
-    stride = network.config.stride
-    logits, features = [], []
-    for wave in read_waves(clips, config.features):
-        heard = torch.from_numpy(log_mel(to_float32(wave), config.features))[None]
-        heard = heard[..., : max(stride, heard.shape[-1] // stride * stride)]
-        embedding = network.moments(normalize(heard, config.features, mean, std))[0, -1]
-        logits.append(network.head(embedding).numpy())
-        features.append((weight @ embedding + bias).numpy())
-    return np.stack(logits), np.stack(features)
 
 
 def centred(x: Floats, speakers: Sequence[str], prior: float = PRIOR) -> Floats:
