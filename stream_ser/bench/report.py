@@ -34,6 +34,7 @@ _CONDITIONS = (
     ("model", "hop_ms"),
     ("model", "block_ms"),
     ("model", "vad"),
+    ("model", "changes"),
     ("model", "threads"),
 )
 #: A trial of the capacity is so long: an overload of 2 % has then piled up a fifth of a second.
@@ -50,6 +51,7 @@ class Options:
         model: name or file.
         provider: where the network runs.
         vad: voice activity detection.
+        changes: look for changes of emotion within utterances.
         hops: hops of speech in each run.
         hop_ms: instead of the card's.
         block_ms: audio in a block of the microphone.
@@ -62,6 +64,7 @@ class Options:
     model: str
     provider: Provider = "auto"
     vad: bool = True
+    changes: bool = True
     hops: int = 1_000
     hop_ms: float | None = None
     block_ms: float = 1_000 * BLOCK_S
@@ -219,10 +222,19 @@ class Bench:
             "hop_ms": 1e3 * self.hop / self.rate,
             "block_ms": 1e3 * self.block / self.rate,
             "vad": self.options.vad,
+            "changes": self.options.changes,
         }
 
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """Of each recogniser."""
+        decider = self.engine.card.decider
+        if not self.options.changes:
+            decider = replace(decider, change_distance=1.0)
+        return {"decider": decider, "vad": DEFAULT_VAD if self.options.vad else None}
+
     def _stream(self, samples: NDArray[np.float32], nowhere: TextIO) -> Stream:
-        recognizer = Recognizer(self.engine, vad=DEFAULT_VAD if self.options.vad else None)
+        recognizer = Recognizer(self.engine, **self._settings)
         return Stream(recognizer, samples, self.block, nowhere)
 
     def _many(self, speech: NDArray[np.float32], nowhere: TextIO, streams: int, seconds: float) -> Run:
@@ -231,9 +243,9 @@ class Bench:
             self._say(f"{self._batch} at a time")
         pool = RecognizerPool(
             self.engine,
-            vad=DEFAULT_VAD if self.options.vad else None,
             batch=self._batch,
             queue_s=max(2.0, 4 * self.hop / self.rate),
+            **self._settings,
         )
         return PooledRun(pool, speech, streams, nowhere).paced(seconds)
 

@@ -183,6 +183,14 @@ def apply(options: Sequence[Callable[[Command], Command]]) -> Callable[[Command]
     return decorate
 
 
+changes_option = click.option(
+    "--changes/--no-changes",
+    default=True,
+    show_default=True,
+    help="Cut an utterance where its emotion changes; looking for it takes most of the network's time.",
+)
+
+
 def decider_options(command: Command) -> Command:
     """Add the decider's settings, as one argument ``decider`` of :class:`Decisions`."""
 
@@ -211,12 +219,7 @@ def decider_options(command: Command) -> Command:
                 metavar="S",
                 help="Cut an utterance into no shorter parts.  [default: the model's]",
             ),
-            click.option(
-                "--changes/--no-changes",
-                default=True,
-                show_default=True,
-                help="Cut an utterance where its emotion changes; looking for it takes most of the network's time.",
-            ),
+            changes_option,
             click.option(
                 "--steady/--no-steady", default=False, help="Show labels later and change them less; results stay."
             ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stream_ser.cli._options import model_option, provider_option, vad_option
+from stream_ser.cli._options import changes_option, model_option, provider_option, vad_option
 from stream_ser.config import BLOCK_S
 from stream_ser.text import printable
 
@@ -31,6 +31,7 @@ def _numbers(text: str, least: float, option: str) -> list[float]:
 @model_option
 @provider_option
 @vad_option
+@changes_option
 @click.option("--hops", type=click.IntRange(1, 1_000_000), default=1_000, show_default=True, help="In each run.")
 @click.option("--hop", "hop_ms", type=float, metavar="MS", help="Predict this often. Default: the model's hop.")
 @click.option(
@@ -53,6 +54,7 @@ def bench(
     model: str | None,
     provider: Provider,
     vad: bool | None,
+    changes: bool,
     hops: int,
     hop_ms: float | None,
     block_ms: float,
@@ -81,6 +83,7 @@ def bench(
         model=model or DEFAULT_MODEL,
         provider=provider,
         vad=available() if vad is None else vad,
+        changes=changes,
         hops=hops,
         hop_ms=hop_ms,
         block_ms=block_ms,
@@ -148,7 +151,7 @@ def _show(content: dict[str, Any]) -> None:
     click.echo(
         f"{model['name']} ({model['sha256'][:12]}, {model['bytes'] / 1e6:.1f} MB) on {model['provider']}, "
         f"{model['threads']} thread, window {model['window_s']:.2f} s, hop {model['hop_ms']:g} ms, "
-        f"{vad} voice activity detection"
+        f"{vad} voice activity detection{', looking for changes' if model['changes'] else ''}"
     )
     packages = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
     gpu = f", {machine['gpu']}" if "gpu" in machine else ""
