@@ -26,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from stream_ser.asking import Ask, answer
 from stream_ser.audio import read_blocks
@@ -41,6 +41,7 @@ from stream_ser.silero import available
 from stream_ser.train.evaluate import Evaluation, evaluate
 from stream_ser.train.splits import Split
 
+from .streaming import memory_nodes
 from .to_onnx import temporary_beside, write_card
 
 Precision = Literal["fp32", "fp16", "int8", "int8-dynamic"]
@@ -241,9 +242,37 @@ def _in_halves(model: onnx.ModelProto) -> onnx.ModelProto:
     from onnxruntime.quantization.onnx_model import ONNXModel
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    half = ONNXModel(convert_float_to_float16(model, keep_io_types=True))
+    blocked = sorted(memory_nodes(model))
+    half = ONNXModel(convert_float_to_float16(model, keep_io_types=True, node_block_list=blocked or None))
+    _straighten(half.model.graph)
     half.topological_sort()  # the converter puts the casts of the inputs last
     return half.model
+
+
+def _straighten(graph: onnx.GraphProto) -> None:
+    """Mend what the converter does around nodes that stay in float32.
+
+    What two of them read is cast twice under one name, which is no valid graph; and what is an input or an output in
+    float32 goes through float16 on its way to them.
+    """
+    nodes, made = [], {}
+    for node in graph.node:
+        if not all(name in made for name in node.output):
+            nodes.append(node)
+            made.update(dict.fromkeys(node.output, node))
+    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)}
+    direct: dict[str, str] = {}
+    for node in nodes:
+        before = made.get(node.input[0]) if node.op_type == "Cast" else None
+        if before is not None and before.op_type == "Cast" and node.attribute[0].i == TensorProto.FLOAT:
+            source = before.input[0]
+            if types.get(source) == TensorProto.FLOAT and node.output[0] not in types:
+                direct[node.output[0]] = source
+    for node in nodes:
+        for place, name in enumerate(node.input):
+            node.input[place] = direct.get(name, name)
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _in_integers(model: onnx.ModelProto, static: bool, feeds: Sequence[Feed]) -> onnx.ModelProto:
@@ -269,6 +298,8 @@ def _in_integers(model: onnx.ModelProto, static: bool, feeds: Sequence[Feed]) ->
     nodes = [node.name for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in constants]
     if static:
         nodes += [node.name for node in model.graph.node if node.op_type == "Conv"][FLOAT_CONVOLUTIONS:]
+    memory = memory_nodes(model)
+    nodes = [name for name in nodes if name not in memory]
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "float.onnx", Path(folder) / "integer.onnx"
         onnx.save(model, str(source))

@@ -94,6 +94,28 @@ def hop_graph(network: StreamingSepTr, card: Card, adapter: VoiceAdapter | None 
     return model
 
 
+def memory_nodes(model: onnx.ModelProto) -> set[str]:
+    """Names of the nodes of a memory: what depends on the session, and what leads to nothing but the voice.
+
+    They are a hundredth of the work, and differences of squares: another precision would spoil them for nothing.
+    """
+    graph = model.graph
+    found, conditioned = set(), {SESSION}
+    for node in graph.node:
+        if conditioned & set(node.input):
+            conditioned.update(node.output)
+            # The sum with the network's own logits, too.
+            found.add(node.name)
+    others = {output.name for output in graph.output if output.name != VOICE}
+    needed = set(others)
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            needed.update(node.input)
+        else:
+            found.add(node.name)
+    return found
+
+
 @torch.no_grad()
 def largest_difference(
     path: Path, card: Card, network: StreamingSepTr, windows: Tensor, adapter: VoiceAdapter | None = None

@@ -21,6 +21,7 @@ from stream_ser.cli.export import export  # noqa: E402
 from stream_ser.engine import load  # noqa: E402
 from stream_ser.errors import TrainError  # noqa: E402
 from stream_ser.events import Prediction  # noqa: E402
+from stream_ser.export.quantize import Precision, quantize  # noqa: E402
 from stream_ser.export.to_onnx import export_checkpoint  # noqa: E402
 from stream_ser.features import log_mel  # noqa: E402
 from stream_ser.models.session import Session, SessionHead, VoiceAdapter  # noqa: E402
@@ -149,6 +150,29 @@ def test_a_memory_of_another_network_is_not_attached(
     with pytest.raises(TrainError, match=r"the memory was fitted on network .* fit it on this checkpoint"):
         export_checkpoint(tmp_path / "other" / CHECKPOINT, tmp_path / "out.onnx", memory=head_file)
     assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8-dynamic"])
+def test_a_smaller_variant_keeps_its_memory_as_it_is(precision: Precision, exported: Path, tmp_path: Path) -> None:
+    quantize(exported, tmp_path / "small.onnx", precision)
+    whole, small = load(exported, "cpu"), load(tmp_path / "small.onnx", "cpu")
+    assert small.card.memory == whole.card.memory
+    rng = np.random.default_rng(0)
+    hop = rng.normal(-5.0, 3.0, (whole.frames, whole.card.features.n_mels)).astype(np.float32)
+    empty = whole.initial_state()
+    voice_of = whole.step(hop, empty).voice
+    assert voice_of is not None
+    full = (*empty[:-1], 20.0 * voice_of[None])
+    for state in (empty, full):
+        ours, theirs = (np.log(each.step(hop, state).probabilities) for each in (small, whole))
+        np.testing.assert_allclose(ours, theirs, atol=0.05)
+    changes = [
+        np.log(each.step(hop, full).probabilities) - np.log(each.step(hop, empty).probabilities)
+        for each in (small, whole)
+    ]
+    np.testing.assert_allclose(changes[0], changes[1], atol=1e-4)
+    assert np.abs(changes[1]).max() > 1e-2
+    np.testing.assert_allclose(small.step(hop, full).state[-1], full[-1], rtol=1e-3)
 
 
 @pytest.mark.parametrize(

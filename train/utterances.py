@@ -43,6 +43,9 @@ class TorchEngine:
     Args:
         network: in evaluation mode.
         state: of its checkpoint.
+
+    Attributes:
+        width: of an embedding.
     """
 
     path = Path("checkpoint")
@@ -53,7 +56,8 @@ class TorchEngine:
     def __init__(self, network: StreamingSepTr, state: dict[str, Any]) -> None:
         config = RunConfig.from_dict(state["config"])
         self._network = network
-        self._size = 1 + network.config.dim
+        self.width = network.config.dim
+        self._size = 1 + self.width
         self.card = Card(
             name=state["network"],
             labels=tuple(state["labels"]),
@@ -139,8 +143,18 @@ def hear(
         DataError: a clip shorter than a frame.
     """
     engine: Any = TorchEngine(network, state)
+    threads = torch.get_num_threads()
+    # A hop is too little work to share: on a busy machine two threads take five times as long as one.
+    torch.set_num_threads(1)
+    try:
+        return _hear(engine, clips, advance)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _hear(engine: Any, clips: Sequence[Clip], advance: Callable[[], object]) -> Heard:
     recognizer = Recognizer(engine, replace(engine.card.decider, change_distance=1.0))
-    embeddings = np.zeros((len(clips), network.config.dim), np.float32)
+    embeddings = np.zeros((len(clips), engine.width), np.float32)
     weights = np.zeros(len(clips), np.float32)
     features = engine.card.features
     for start in range(0, len(clips), _AT_ONCE):

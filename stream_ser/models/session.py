@@ -153,7 +153,8 @@ class SessionHead(nn.Module):
         mean = session.posterior / session.utterances.clamp_min(_TINY)
         shares = weight * mean + (1.0 - weight) / self.classes
         persistence = functional.softplus(openings[:, 1:]) * session.utterances / (session.utterances + HALF)
-        removed = torch.sigmoid(openings[:, :1]) * functional.linear(self.centre(session), self.base.weight)
+        # Not as a linear layer: of two that share a constant, ONNX Runtime's quantizer transposes it under one of them.
+        removed = torch.sigmoid(openings[:, :1]) * (self.centre(session) @ self.base.weight.t())
         # The logarithm of the uniform distribution is no prior: subtracted, it leaves an empty session's logits alone.
         heard = torch.log(shares + _UNHEARD) - math.log(1.0 / self.classes + _UNHEARD)
         return persistence * heard - removed
