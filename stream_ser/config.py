@@ -147,7 +147,7 @@ class DeciderConfig:
     listen_confidence: float = 0.45
     switch_cost: float = 1.0
     hold_s: float = 0.3
-    change_distance: float = 0.58
+    change_distance: float = 0.6
     min_duration_s: float = 0.8
     silence_dbfs: float = -60.0
     silence_s: float = 0.5

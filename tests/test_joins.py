@@ -93,6 +93,6 @@ def test_the_command_prints_what_each_distance_finds(folder, tiny_model, tmp_pat
     done = CliRunner().invoke(changes.main, [str(tiny_model), *options])
     assert done.exit_code == 0, done.output
     rows = json.loads(out.read_text())["results"]
-    assert [row["change_distance"] for row in rows] == [0.1, 0.58, 1.0]
+    assert [row["change_distance"] for row in rows] == [0.1, 0.6, 1.0]
     assert (rows[-1]["found_all"], rows[-1]["false_cuts"]) == (0.0, 0), "nothing is worth that"
     assert "false cuts in 2 min" in done.output

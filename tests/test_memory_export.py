@@ -122,6 +122,7 @@ def test_over_a_session_the_file_is_torch(exported: Path, run: Path, head_file: 
     assert float((logits - network.head(embedding)).abs().max().detach()) > 0.03
 
 
+@pytest.mark.slow
 def test_without_adapting_the_file_is_the_one_without_a_memory(exported: Path, run: Path) -> None:
     plain = load(export_checkpoint(run / CHECKPOINT, run / "without.onnx").path, "cpu")
     quiet = np.zeros(RATE_HZ, np.float32)
@@ -226,6 +227,7 @@ def test_what_the_runtime_hears_in_torch_is_what_it_hears_in_the_file(
             np.testing.assert_allclose(total, features.detach().numpy(), atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("taught", [False, True])
 def test_a_memory_is_fitted_attached_and_used(taught: bool, run: Path, tiny_crema_d: Path, tmp_path: Path) -> None:
     more: dict[str, object] = {}

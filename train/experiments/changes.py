@@ -28,7 +28,7 @@ from .command import Command, make_parent, print_table, progress_bar, write_json
 from .decider import REPORT, TUNE, speakers_of
 
 #: Distances that are tried, beside the model's own.
-DISTANCES = (0.4, 0.45, 0.5, 0.54, 0.58, 0.62)
+DISTANCES = (0.4, 0.45, 0.5, 0.54, 0.58, 0.6, 0.62)
 
 Kept = tuple[Sequence[Placed], Sequence[Decision], Sequence[str]]
 
