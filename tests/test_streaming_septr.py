@@ -278,7 +278,7 @@ def test_moments_of_little_weight_are_the_same_in_the_file(quiet) -> None:
 def test_a_file_that_differs_is_not_written(exported, network, tmp_path, monkeypatch) -> None:
     """The file is of other weights than the checkpoint."""
     path = write_run(tmp_path, lively(network.config, seed=1))
-    monkeypatch.setattr(to_onnx, "write_onnx", lambda _network, _card, out: shutil.copy(exported.path, out))
+    monkeypatch.setattr(to_onnx, "write_onnx", lambda _network, _card, out, _voice: shutil.copy(exported.path, out))
     with pytest.raises(TrainError, match="nothing was written"):
         to_onnx.export_checkpoint(path, tmp_path / "s.onnx")
     assert {p.name for p in tmp_path.iterdir()} == {checkpoint.CHECKPOINT}

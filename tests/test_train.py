@@ -93,7 +93,7 @@ def test_the_best_epoch_is_labelled(run, exported, tmp_path, monkeypatch) -> Non
     for name in (BEST, "windows.npz"):
         shutil.copy(run.out / name, tmp_path / name)
     # Only the card matters here: the file is that of the last epoch, which need not be the best one.
-    monkeypatch.setattr(to_onnx, "write_onnx", lambda _network, _card, out: shutil.copy(exported.path, out))
+    monkeypatch.setattr(to_onnx, "write_onnx", lambda _network, _card, out, _voice: shutil.copy(exported.path, out))
     card = to_onnx.export_checkpoint(tmp_path / BEST, tmp_path / "septr.onnx", tolerance=float("inf")).card
     assert "no longer unseen" in card.results["training_validation"]["protocol"]
 
@@ -162,7 +162,7 @@ def test_a_difference_above_the_tolerance_writes_nothing(run, exported, tmp_path
 
     out = tmp_path / "septr.onnx"
     # What an export of this run gives.
-    monkeypatch.setattr(to_onnx, "write_onnx", lambda _network, _card, out: shutil.copy(exported.path, out))
+    monkeypatch.setattr(to_onnx, "write_onnx", lambda _network, _card, out, _voice: shutil.copy(exported.path, out))
     with pytest.raises(TrainError, match="differs from torch"):
         to_onnx.export_checkpoint(run.out / CHECKPOINT, out, tolerance=-1.0)
     assert list(tmp_path.iterdir()) == []
