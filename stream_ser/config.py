@@ -120,7 +120,8 @@ class WindowConfig:
 class DeciderConfig:
     """From a stream of probabilities to labels that a person can read.
 
-    The defaults were chosen on streams by ``stream_ser.train.experiments.decider``, ``abstain_below`` excepted.
+    The defaults were chosen on streams by ``stream_ser.train.experiments.decider``, ``change_distance`` by
+    ``stream_ser.train.experiments.changes``; ``abstain_below`` was not searched.
 
     Attributes:
         abstain_below: calibrated probability under which no emotion is claimed (``uncertain``, ``too short``).

@@ -4,7 +4,8 @@
 
 Clips of one speaker are cut to their speech and joined without a pause (:mod:`stream_ser.train.joins`): two emotions in
 one utterance, and three clips of one emotion. The runtime hears the joined streams with one threshold after the other,
-and each clip alone. The threshold of the bundled models was chosen so on training speakers (``--speaker``).
+and each clip alone. So the threshold of the bundled models was chosen, on validation speakers: the one that training
+speakers (``--speaker``) suggest cuts more often there.
 """
 
 from __future__ import annotations
