@@ -28,21 +28,21 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from stream_ser.asking import Ask, answer
-from stream_ser.audio import read_blocks
-from stream_ser.card import FEATURES, Card
+from stream_ser.audio.decode import read_blocks
 from stream_ser.config import DEFAULT_VAD
-from stream_ser.engine import INPUT_NAME, Engine, open_session
 from stream_ser.errors import AudioError, ModelError, OutputError, TrainError
 from stream_ser.events import Block
-from stream_ser.normalize import Normalizer
-from stream_ser.pipeline import Recognizer
-from stream_ser.silero import available
-from stream_ser.train.evaluate import Evaluation, evaluate
-from stream_ser.train.splits import Split
+from stream_ser.features.normalization import Normalizer
+from stream_ser.recognition.inference import Ask, answer
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.runtime.card.recognition import FEATURES, Card
+from stream_ser.runtime.engine import INPUT_NAME, Engine, open_session
+from stream_ser.train.data.splits import Split
+from stream_ser.train.evaluation.evaluate import Evaluation, evaluate
+from stream_ser.vad.silero import available
 
-from .streaming import memory_nodes
-from .to_onnx import temporary_beside, write_card
+from .checkpoints import temporary_beside, write_card
+from .kinds.streaming import memory_nodes
 
 Precision = Literal["fp32", "fp16", "int8", "int8-dynamic"]
 #: Largest loss of unweighted average recall that a variant may show on the validation part.

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 
-from stream_ser.card import Card
 from stream_ser.errors import ModelError, TrainError
 from stream_ser.models import registry
 from stream_ser.models.streaming_septr import StreamingSepTr
-from stream_ser.train.recipe import tuples
+from stream_ser.runtime.card.recognition import Card
+from stream_ser.train.config import tuples
 
-from .streaming import states_of
-from .to_onnx import write_onnx
+from .checkpoints import write_onnx
+from .kinds.streaming import states_of
 
 
 def write_untrained(card: Card, seconds: float, path: Path) -> Card:

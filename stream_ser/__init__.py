@@ -21,16 +21,16 @@ from stream_ser.version import __version__
 os.environ["ORT_DISABLE_TELEMETRY"] = os.environ.get("ORT_DISABLE_TELEMETRY") or "1"
 
 if TYPE_CHECKING:
-    from stream_ser.alignment import align
     from stream_ser.api import Recognition, listen, recognize
     from stream_ser.config import DeciderConfig
-    from stream_ser.engine import load
     from stream_ser.errors import StreamSerError
     from stream_ser.events import Decision, Gap, Notice, Prediction, Provisional, Summary, Transcript, Word
-    from stream_ser.features import log_mel
-    from stream_ser.pipeline import Recognizer
-    from stream_ser.pool import RecognizerPool
-    from stream_ser.voices import VoiceProfile
+    from stream_ser.features.log_mel import log_mel
+    from stream_ser.recognition.pool import RecognizerPool
+    from stream_ser.recognition.recognizer import Recognizer
+    from stream_ser.recognition.voice_profile import VoiceProfile
+    from stream_ser.runtime.engine import load
+    from stream_ser.transcription.forced_alignment import align
 
 __all__ = [
     "DeciderConfig",
@@ -63,17 +63,17 @@ _HOMES = {
     "Prediction": "stream_ser.events",
     "Provisional": "stream_ser.events",
     "Recognition": "stream_ser.api",
-    "Recognizer": "stream_ser.pipeline",
-    "RecognizerPool": "stream_ser.pool",
+    "Recognizer": "stream_ser.recognition.recognizer",
+    "RecognizerPool": "stream_ser.recognition.pool",
     "StreamSerError": "stream_ser.errors",
     "Summary": "stream_ser.events",
     "Transcript": "stream_ser.events",
-    "VoiceProfile": "stream_ser.voices",
+    "VoiceProfile": "stream_ser.recognition.voice_profile",
     "Word": "stream_ser.events",
-    "align": "stream_ser.alignment",
+    "align": "stream_ser.transcription.forced_alignment",
     "listen": "stream_ser.api",
-    "load": "stream_ser.engine",
-    "log_mel": "stream_ser.features",
+    "load": "stream_ser.runtime.engine",
+    "log_mel": "stream_ser.features.log_mel",
     "recognize": "stream_ser.api",
 }
 

@@ -18,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_ser.config import DEFAULT_VAD, SAMPLE_RATE_HZ, DeciderConfig, VadConfig
-from stream_ser.engine import DEFAULT_MODEL, Engine, Provider, load
 from stream_ser.events import Block, Decision, Event, Gap, Prediction, Transcript
-from stream_ser.microphone import Microphone
-from stream_ser.pipeline import Recognizer
-from stream_ser.sources import BlockResampler, FileSource, Source, resampled
-from stream_ser.voices import VoiceProfile
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.recognition.voice_profile import VoiceProfile
+from stream_ser.runtime.engine import DEFAULT_MODEL, Engine, Provider, load
+from stream_ser.sources.base import Source
+from stream_ser.sources.block_resampler import BlockResampler, resampled
+from stream_ser.sources.file import FileSource
+from stream_ser.sources.microphone import Microphone
 
 Model = str | os.PathLike[str] | Engine
 Audio = str | os.PathLike[str] | NDArray[np.floating]

@@ -66,7 +66,7 @@ class FeatureConfig:
             silence and a quiet room look alike and float32 rounding in empty bands does not show.
         normalization: what the network sees of a window: ``corpus``, each band minus the training part's mean, over its
             standard deviation; ``level``, the same after the window was brought to a common level; ``sample``, the
-            window minus its own mean, over its own standard deviation. See :mod:`stream_ser.normalize`.
+            window minus its own mean, over its own standard deviation. See :mod:`stream_ser.features.normalization`.
     """
 
     sample_rate: int = SAMPLE_RATE_HZ
@@ -131,7 +131,7 @@ class DeciderConfig:
             over, in nats ...
         hold_s: ... and for how long. Both buy steadiness; the label then comes later.
         change_distance: an utterance is cut where what the network says before and behind differ by so much (squared
-            Hellinger distance, see :mod:`stream_ser.changes`); 1 never cuts, and saves the work ...
+            Hellinger distance, see :mod:`stream_ser.recognition.changes`); 1 never cuts, and saves the work ...
         min_duration_s: ... and the shortest part that it is cut into.
         silence_dbfs: without voice activity detection, a hop below this level counts as silent.
         silence_s: a pause of this length ends an utterance; shorter ones belong to it.

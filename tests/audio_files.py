@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
-from stream_ser.audio import AudioFile
+from stream_ser.audio.decode import AudioFile
 
 RATE = 16_000
 

@@ -12,12 +12,12 @@ import soundfile
 from generate import voice
 
 import stream_ser
-from stream_ser import engine
-from stream_ser.card import Card
 from stream_ser.cli import main
 from stream_ser.config import FeatureConfig
 from stream_ser.errors import ModelError
 from stream_ser.events import Block
+from stream_ser.runtime import engine
+from stream_ser.runtime.card.recognition import Card
 
 LABELS = ("anger", "happy", "sad")
 LONG_NAME = "n" * 5_000
@@ -119,13 +119,13 @@ def fake_engine(monkeypatch):
         engine.path = Path(model)
         return engine
 
-    monkeypatch.setattr("stream_ser.engine.load", load)
+    monkeypatch.setattr("stream_ser.runtime.engine.load", load)
 
 
 @pytest.fixture
 def microphone(monkeypatch):
     fake = type("Fake", (FakeMicrophone,), {"blocks": blocks_of(speech())})
-    monkeypatch.setattr("stream_ser.microphone.Microphone", fake)
+    monkeypatch.setattr("stream_ser.sources.microphone.Microphone", fake)
     return fake
 
 

@@ -18,9 +18,9 @@ import pytest
 from generate import voice, write_crema_d
 from numpy.typing import NDArray
 
-from stream_ser.card import CARD_KEY, Card
-from stream_ser.card_parts import State
 from stream_ser.config import FeatureConfig, WindowConfig
+from stream_ser.runtime.card.base import State
+from stream_ser.runtime.card.recognition import CARD_KEY, Card
 
 ROOT = Path(__file__).resolve().parent.parent
 LABELS = ("anger", "disgust", "fear", "happy", "neutral", "sad")
@@ -263,7 +263,7 @@ def septr_run(tiny_crema_d: Path, tmp_path_factory: pytest.TempPathFactory) -> A
 @pytest.fixture(scope="session")
 def septr_export(septr_run: Any) -> Any:
     """The export of ``septr_run``, beside its checkpoint."""
-    from stream_ser.export.to_onnx import export_checkpoint
+    from stream_ser.export.checkpoints import export_checkpoint
     from stream_ser.train.checkpoint import CHECKPOINT
 
     return export_checkpoint(septr_run.out / CHECKPOINT, septr_run.out / "septr.onnx")

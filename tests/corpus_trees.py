@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import shared_data
 
-from stream_ser.train import corpora
-from stream_ser.train.corpora import Corpus
+from stream_ser.train.data import corpora
+from stream_ser.train.data.corpora import Corpus
 
 
 def tree(root: Path, files: Iterable[str]) -> Path:

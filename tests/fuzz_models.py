@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from fuzz_audio import blank, flip_bits, insert, remove, repeat, truncate
 
-from stream_ser.card import CARD_KEY, Card
-from stream_ser.card_parts import State
 from stream_ser.config import FeatureConfig, WindowConfig
+from stream_ser.runtime.card.base import State
+from stream_ser.runtime.card.recognition import CARD_KEY, Card
 
 # --- cards --------------------------------------------------------------------------------------------------
 

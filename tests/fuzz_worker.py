@@ -25,12 +25,12 @@ import numpy as np
 from fuzz_audio import audio_case
 from fuzz_models import card_case, model_case
 
-from stream_ser.audio import AudioFile
-from stream_ser.card import Card
-from stream_ser.engine import Engine
+from stream_ser.audio.decode import AudioFile
+from stream_ser.audio.wav import RawFormat
 from stream_ser.errors import StreamSerError
-from stream_ser.onnxfile import scan
-from stream_ser.wav import RawFormat
+from stream_ser.runtime.card.recognition import Card
+from stream_ser.runtime.engine import Engine
+from stream_ser.runtime.onnx_scan import scan
 
 CPU_LIMIT_S = 1.0
 WAITING_LIMIT_S = 120

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from rich.console import Console, Group
 
-from stream_ser.engine import load
-from stream_ser.pipeline import Recognizer
-from stream_ser.sinks.live import render
-from stream_ser.sinks.live_state import LiveState
-from stream_ser.sources import FileSource
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.runtime.engine import load
+from stream_ser.sinks.live.single import render
+from stream_ser.sinks.live.state import LiveState
+from stream_ser.sources.file import FileSource
 
 WIDTH, HEIGHT = 100, 26
 SECONDS = 33.0

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stream_ser.card import CARD_KEY
-from stream_ser.separator_card import SeparatorCard
+from stream_ser.runtime.card.recognition import CARD_KEY
+from stream_ser.runtime.card.separation import SeparatorCard
 
 FACTORS = (0.5, -0.25)
 

@@ -16,9 +16,10 @@ from test_streaming import RATE, Cut, run
 from test_transcript import lines, tones
 
 import stream_ser as ss
-from stream_ser import alignment, engine
 from stream_ser.errors import AudioError, DataError, ModelError
-from stream_ser.pipeline import Recognizer
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.runtime import engine
+from stream_ser.transcription import forced_alignment
 
 SAID = "CAB FACED A BADE"
 SAMPLES = tones("__" + SAID + "__")
@@ -99,7 +100,7 @@ def test_what_cannot_be_aligned_is_refused(loaded: engine.Engine, samples, text:
 def test_too_much_at_once_is_refused_before_it_fills_the_memory(
     loaded: engine.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alignment, "MAX_CELLS", 100)
+    monkeypatch.setattr(forced_alignment, "MAX_CELLS", 100)
     with pytest.raises(DataError, match="align it in parts"):
         ss.align(SAMPLES, SAID, model=loaded)
 

@@ -10,7 +10,7 @@ import soundfile
 from cli_fakes import FakeMicrophone, blocks_of, noise
 
 import stream_ser as ss
-from stream_ser.cli._run import Lane, drive_all
+from stream_ser.driver import Lane, drive_all
 from stream_ser.errors import AudioError, DeviceError, ModelError
 from stream_ser.events import Block, Event
 
@@ -36,7 +36,7 @@ def microphone(monkeypatch):
     return Fake
 
 
-@pytest.mark.parametrize("name", ["stream_ser", "stream_ser.api", "stream_ser.pipeline"])
+@pytest.mark.parametrize("name", ["stream_ser", "stream_ser.api", "stream_ser.recognition.recognizer"])
 def test_docstring_examples(name):
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted > 0

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from test_sources import FakePortAudio, portaudio  # noqa: F401 - fixture
 
-from stream_ser import attach
 from stream_ser.errors import DeviceError
-from stream_ser.microphone import Microphone
-from stream_ser.portaudio import DeviceInfo, list_devices
+from stream_ser.sources import reconnect
+from stream_ser.sources.microphone import Microphone
+from stream_ser.sources.portaudio import DeviceInfo, list_devices
 
 RATE = 16_000
 
@@ -66,7 +66,7 @@ def test_a_process_of_its_own_sees_what_this_one_sees() -> None:
         here = list_devices()
     except DeviceError as error:
         pytest.skip(str(error))
-    assert [device.name for device in attach.devices_elsewhere()] == [device.name for device in here]
+    assert [device.name for device in reconnect.devices_elsewhere()] == [device.name for device in here]
 
 
 class TwoDevices(FakePortAudio):
@@ -122,10 +122,10 @@ class TwoDevices(FakePortAudio):
 def two(monkeypatch: pytest.MonkeyPatch) -> TwoDevices:
     fake = TwoDevices()
     monkeypatch.setitem(sys.modules, "sounddevice", fake)
-    monkeypatch.setattr("stream_ser.attach.devices_elsewhere", fake.elsewhere)
-    monkeypatch.setattr("stream_ser.microphone._RETRY_S", 0.01)
-    monkeypatch.setattr("stream_ser.microphone._MAX_RETRY_S", 0.01)
-    monkeypatch.setattr("stream_ser.microphone._POLL_S", 0.01)
+    monkeypatch.setattr("stream_ser.sources.reconnect.devices_elsewhere", fake.elsewhere)
+    monkeypatch.setattr("stream_ser.sources.microphone._RETRY_S", 0.01)
+    monkeypatch.setattr("stream_ser.sources.microphone._MAX_RETRY_S", 0.01)
+    monkeypatch.setattr("stream_ser.sources.microphone._POLL_S", 0.01)
     return fake
 
 
@@ -223,4 +223,4 @@ def test_closing_while_it_is_looked_for(two: TwoDevices) -> None:
         thread.join(30.0)
         assert not thread.is_alive()
         assert list(two.streams) == [1]
-    assert attach._listening == []
+    assert reconnect._listening == []

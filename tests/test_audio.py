@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stream_ser.audio
-from stream_ser.audio import AudioFile, Resampler, read_blocks
+from stream_ser.audio.decode import AudioFile, read_blocks
+from stream_ser.audio.resample import Resampler
+from stream_ser.audio.wav import RawFormat
 from stream_ser.errors import AudioError
-from stream_ser.wav import RawFormat
 
 # --- formats ------------------------------------------------------------------------------------------------
 
@@ -80,7 +81,7 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
 
 
 def test_the_largest_samples_stay_finite_on_their_way(tmp_path: Path) -> None:
-    top = np.full((100, 2), stream_ser.audio.LOUDEST, np.float32)
+    top = np.full((100, 2), stream_ser.audio.decode.LOUDEST, np.float32)
     for rate in (RATE, 8_000):
         assert np.isfinite(decode(write(tmp_path / "a.wav", top, rate, subtype="FLOAT"))[0]).all()
     # Beyond, resampling and the power of a frame overflow.
@@ -152,7 +153,7 @@ def test_a_truncated_file_of_more_than_2_gib_is_noticed() -> None:
 
 
 def test_a_vast_chunk_before_the_samples_takes_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream_ser.wav.HEADER_LIMIT_BYTES", 1 << 20)
+    monkeypatch.setattr("stream_ser.audio.wav.HEADER_LIMIT_BYTES", 1 << 20)
     size = 8 << 20
     whole = riff(pcm16(tone(0.5)), extra=struct.pack("<4sI", b"JUNK", size) + bytes(size))
     file, pipe = io.BytesIO(whole), pipe_of(whole)

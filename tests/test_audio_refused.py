@@ -17,7 +17,7 @@ import soundfile
 from audio_files import RATE, decode, pipe_of, riff, tone, write
 
 import stream_ser.audio
-from stream_ser.audio import AudioFile
+from stream_ser.audio.decode import AudioFile
 from stream_ser.errors import AudioError
 
 
@@ -142,7 +142,7 @@ def test_what_float32_cannot_hold_is_infinite(tmp_path: Path) -> None:
 def test_a_piped_format_that_needs_seeking_is_spooled_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     buffer = io.BytesIO()
     soundfile.write(buffer, np.random.default_rng(0).normal(0.0, 0.1, 100_000), RATE, format="FLAC")
-    monkeypatch.setattr(stream_ser.audio, "SPOOL_LIMIT_BYTES", 1 << 16)
+    monkeypatch.setattr(stream_ser.audio.decode, "SPOOL_LIMIT_BYTES", 1 << 16)
     with pytest.raises(AudioError, match="GiB piped in a format that cannot be streamed"):
         AudioFile(pipe_of(buffer.getvalue()))
 
@@ -151,7 +151,7 @@ def test_a_piped_format_that_needs_seeking_is_spooled_up_to_a_limit(monkeypatch:
 def test_a_full_temporary_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was said that the pipe could not be read."""
     full = Path("/dev/full").open("r+b", buffering=0)  # noqa: SIM115 - closed by what is tested
-    monkeypatch.setattr("stream_ser.audio.tempfile.TemporaryFile", lambda: full)
+    monkeypatch.setattr("stream_ser.audio.decode.tempfile.TemporaryFile", lambda: full)
     with pytest.raises(AudioError, match=r"the stream: .*does not fit into .* \(No space left.*ffmpeg"):
         AudioFile(pipe_of(b"OggS" + bytes(10_000)))
     assert full.closed

@@ -11,9 +11,10 @@ torch = pytest.importorskip("torch")
 
 from stream_ser.config import FeatureConfig, WindowConfig  # noqa: E402
 from stream_ser.errors import DataError, TrainError  # noqa: E402
-from stream_ser.features import log_mel  # noqa: E402
-from stream_ser.train import augment, dataset  # noqa: E402
+from stream_ser.features.log_mel import log_mel  # noqa: E402
+from stream_ser.train import augment  # noqa: E402
 from stream_ser.train.augment import AugmentConfig  # noqa: E402
+from stream_ser.train.data import windows as dataset  # noqa: E402
 
 OFF = AugmentConfig(
     speeds=(1.0,), cut_p=0.0, trail_s=0.0, gain_db=0.0, noise_p=0.0, reverb_p=0.0, time_masks=0, mel_masks=0
@@ -142,8 +143,8 @@ def test_an_epoch_that_is_left_leaves_no_thread() -> None:
 
 
 def test_evaluation_windows_are_those_of_the_runtime(speechlike, tiny_model) -> None:
-    from stream_ser import engine
-    from stream_ser.pipeline import Recognizer
+    from stream_ser.recognition.recognizer import Recognizer
+    from stream_ser.runtime import engine
 
     class Spy:
         def __init__(self) -> None:
@@ -395,7 +396,7 @@ def test_settings_from_the_command_line() -> None:
 
 
 def test_a_card_does_not_say_where_folders_lay() -> None:
-    from stream_ser.export.to_onnx import without_folders
+    from stream_ser.export.checkpoints import without_folders
 
     assert without_folders({"noise_folder": "/home/me/esc-50/audio", "reverb_folder": "", "noise_p": 0.5}) == {
         "noise_folder": "audio",

@@ -10,10 +10,10 @@ torch = pytest.importorskip("torch")
 from training import make, strip, tiny_config  # noqa: E402
 
 from stream_ser.models import registry  # noqa: E402
-from stream_ser.train.auxiliary import WithSentences, sentence_loss, sentence_targets, sentences_of  # noqa: E402
 from stream_ser.train.checkpoint import CHECKPOINT, read_checkpoint, trained_network  # noqa: E402
-from stream_ser.train.corpora import Clip  # noqa: E402
-from stream_ser.train.loop import Trainer  # noqa: E402
+from stream_ser.train.data.corpora import Clip  # noqa: E402
+from stream_ser.train.losses.sentences import WithSentences, sentence_loss, sentence_targets, sentences_of  # noqa: E402
+from stream_ser.train.trainer import Trainer  # noqa: E402
 
 
 def clip(text: str, speaker: str = "s") -> Clip:

@@ -17,10 +17,10 @@ from stream_ser.bench.pooled import PooledRun
 from stream_ser.bench.report import Bench, Options, ratios, same_conditions, with_hop
 from stream_ser.bench.runs import STAGES, WARM_UP, Run, Spread, Stream, capacity, flat_out, most_streams, paced
 from stream_ser.config import GATHER_S
-from stream_ser.engine import load
 from stream_ser.errors import ModelError
-from stream_ser.pipeline import Recognizer
-from stream_ser.pool import RecognizerPool
+from stream_ser.recognition.pool import RecognizerPool
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.runtime.engine import load
 
 RATE = 16_000
 HOP = 4_000
@@ -199,7 +199,7 @@ def test_capacity_is_found_wherever_the_search_begins(bears: int, guess: int) ->
 
 
 def test_the_speech_is_without_pauses_and_the_room_is_quiet() -> None:
-    from stream_ser.vad import VoiceDetector
+    from stream_ser.vad.detector import VoiceDetector
 
     heard = VoiceDetector(RATE).push(material.speech(RATE))
     assert np.mean([voice.voiced for voice in heard]) > 0.8

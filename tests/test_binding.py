@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_ser import engine, providers
-from stream_ser.binding import Bound, OnDevice
 from stream_ser.errors import ModelError, ProviderError
-from stream_ser.pipeline import Recognizer
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.runtime import engine, providers
+from stream_ser.runtime.io_binding import Bound, OnDevice
 
 pytest.importorskip("onnx")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream_ser import engine
-from stream_ser.audio import read_blocks
+from stream_ser.audio.decode import read_blocks
 from stream_ser.events import Decision, Prediction
-from stream_ser.pipeline import Recognizer
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.runtime import engine
 
 CLIP = Path(__file__).parents[1] / "stream_ser" / "assets" / "demo.flac"
 
@@ -62,8 +62,8 @@ def test_any_split_gives_the_same_events(bundled) -> None:
 
 @pytest.mark.slow
 def test_its_accuracy_on_unseen_speakers(bundled, crema_d) -> None:
-    from stream_ser.train import corpora, splits
-    from stream_ser.train.evaluate import evaluate
+    from stream_ser.train.data import corpora, splits
+    from stream_ser.train.evaluation.evaluate import evaluate
 
     clips = splits.fixed([corpora.load("crema-d", crema_d)]).validation
     scores = evaluate(bundled, clips).scores

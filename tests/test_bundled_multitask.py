@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream_ser import engine
-from stream_ser.audio import read_blocks
+from stream_ser.audio.decode import read_blocks
 from stream_ser.errors import DataError
 from stream_ser.events import Event, Transcript
-from stream_ser.pipeline import Recognizer
-from stream_ser.respell import LanguageModel
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.runtime import engine
+from stream_ser.transcription.rescoring import LanguageModel
 
 CLIP = Path(__file__).parents[1] / "stream_ser" / "assets" / "demo.flac"
 
@@ -70,8 +70,8 @@ def test_its_language_model_goes_by_its_name(multitask) -> None:
 def test_its_word_error_rate_on_unseen_speakers(multitask, crema_d) -> None:
     """Every eighth clip of a seen sentence, through the runtime, voice activity detection included."""
     jiwer = pytest.importorskip("jiwer")
-    from stream_ser.train import corpora
-    from stream_ser.train.ctc import ENGLISH
+    from stream_ser.train.data import corpora
+    from stream_ser.train.losses.ctc import ENGLISH
 
     held_out = {ENGLISH.normalise(text) for text in multitask.card.training["held_out_sentences"]}
     clips = [clip for clip in corpora.load("crema-d", crema_d).clips if clip.part == "validation"]

@@ -10,8 +10,8 @@ import pytest
 from conftest import shared_data
 from numpy.typing import NDArray
 
-from stream_ser.audio import read_blocks
-from stream_ser.separator import Separator, SeparatorStream, bundled_separators
+from stream_ser.audio.decode import read_blocks
+from stream_ser.separation.separator import Separator, SeparatorStream, bundled_separators
 
 CLIP = Path(__file__).parents[1] / "stream_ser" / "assets" / "demo.flac"
 RATE = 16_000
@@ -89,10 +89,10 @@ def test_the_separator_takes_unseen_speakers_apart() -> None:
     if folder is None:
         pytest.skip("LibriSpeech is not at ../shared/data/librispeech-clean")
     pytest.importorskip("torch")
-    from stream_ser.train.corpora import load
+    from stream_ser.train.data.corpora import load
     from stream_ser.train.experiments.separation import score, separate_by
-    from stream_ser.train.separation.mixtures import draw_many, load_pools
-    from stream_ser.train.separation.recipe import MixtureConfig
+    from stream_ser.train.tasks.separation.config import MixtureConfig
+    from stream_ser.train.tasks.separation.mixtures import draw_many, load_pools
 
     config = MixtureConfig(sample_rate=RATE)
     pool = load_pools([load("librispeech", folder)], None, RATE, 0, ("test",))["test"]

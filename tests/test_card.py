@@ -3,10 +3,10 @@ from dataclasses import replace
 
 import pytest
 
-from stream_ser.card import Card
-from stream_ser.card_parts import State
 from stream_ser.config import DeciderConfig, FeatureConfig, WindowConfig
 from stream_ser.errors import ModelError
+from stream_ser.runtime.card.base import State
+from stream_ser.runtime.card.recognition import Card
 
 CARD = Card("tiny", ("a", "b"), FeatureConfig(n_mels=2, n_fft=64, hop_length=32), (0.0, 1.0), (1.0, 2.0), licence="MIT")
 MULTITASK = replace(

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_ser.asking import Ask, Asking
-from stream_ser.changes import CANDIDATE_S, HORIZON_S, Candidate, ChangeFinder, hellinger
 from stream_ser.config import DeciderConfig, FeatureConfig, WindowConfig
 from stream_ser.events import Change
-from stream_ser.streamed import PREROLL_S, StreamedNetwork
-from stream_ser.waits import Waits
-from stream_ser.windowed import WindowedNetwork
+from stream_ser.recognition.changes import CANDIDATE_S, HORIZON_S, Candidate, ChangeFinder, hellinger
+from stream_ser.recognition.inference import Ask, Asking
+from stream_ser.recognition.streaming_predictor import PREROLL_S, StreamedNetwork
+from stream_ser.recognition.window_predictor import WindowedNetwork
+from stream_ser.runtime.requests import Waits
 
 A, B, EVEN = (0.9, 0.1), (0.1, 0.9), (0.5, 0.5)
 HOP = 16

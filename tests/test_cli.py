@@ -130,7 +130,7 @@ def test_an_os_error_of_no_file_is_a_bug_and_shows(monkeypatch):
     [["file", LONG_NAME], ["models", LONG_NAME], ["listen", "--record", LONG_NAME], ["file", "x", "-o", LONG_NAME]],
 )
 def test_a_name_that_is_too_long_is_one_line(args, call, monkeypatch, microphone):
-    monkeypatch.setattr("stream_ser.engine.load", REAL_LOAD)
+    monkeypatch.setattr("stream_ser.runtime.engine.load", REAL_LOAD)
     code, out, err = call(*args)
     assert (code, out) == (2, "")
     assert os.strerror(errno.ENAMETOOLONG) in one_line(err)
@@ -138,8 +138,8 @@ def test_a_name_that_is_too_long_is_one_line(args, call, monkeypatch, microphone
 
 def test_broken_pipe_is_quiet(wav):
     program = (
-        "import sys; sys.path.insert(0, 'tests'); import test_cli, stream_ser.engine\n"
-        "stream_ser.engine.load = lambda *a: test_cli.FakeEngine()\n"
+        "import sys; sys.path.insert(0, 'tests'); import test_cli, stream_ser.runtime.engine\n"
+        "stream_ser.runtime.engine.load = lambda *a: test_cli.FakeEngine()\n"
         f"test_cli.main(['file', '--format', 'jsonl'] + {[str(wav)] * 30!r})"
     )
     done = subprocess.run(
@@ -158,8 +158,8 @@ def test_broken_pipe_is_quiet(wav):
 def test_closed_standard_streams_are_no_reason_to_fail(closed, wav, tmp_path, call):
     """A daemon may be started without them; then the first file to be opened must not take their place."""
     program = (
-        "import sys; sys.path.insert(0, 'tests'); import cli_fakes, stream_ser.engine\n"
-        "stream_ser.engine.load = lambda *a: cli_fakes.FakeEngine()\n"
+        "import sys; sys.path.insert(0, 'tests'); import cli_fakes, stream_ser.runtime.engine\n"
+        "stream_ser.runtime.engine.load = lambda *a: cli_fakes.FakeEngine()\n"
         "cli_fakes.main(sys.argv[1:])"
     )
     events = tmp_path / "a.csv"

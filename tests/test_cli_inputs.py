@@ -10,9 +10,9 @@ import pytest
 import soundfile
 from cli_fakes import call, fake_engine, noise, one_line, speech, wav  # noqa: F401 - fixtures
 
-from stream_ser.cli.file import expand
+from stream_ser.audio.wav import RawFormat
+from stream_ser.cli.commands.file import expand
 from stream_ser.errors import AudioError
-from stream_ser.wav import RawFormat
 
 LOUD, SOFT = noise(3, 0.3), noise(3, 0.003)
 

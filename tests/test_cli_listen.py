@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from cli_fakes import blocks_of, call, fake_engine, microphone, noise, one_line, speech, wav  # noqa: F401 - fixtures
 
-from stream_ser.cli._run import stop_on_signals
+from stream_ser.cli.run.signals import stop_on_signals
 from stream_ser.errors import DeviceError
 from stream_ser.events import Block
 
@@ -96,7 +96,7 @@ def test_no_microphone_is_2(monkeypatch, call):
     def missing(*args, **kwargs):
         raise DeviceError("no audio input device found")
 
-    monkeypatch.setattr("stream_ser.microphone.Microphone", missing)
+    monkeypatch.setattr("stream_ser.sources.microphone.Microphone", missing)
     code, _, err = call("listen")
     assert code == 2
     assert "no audio input" in one_line(err)

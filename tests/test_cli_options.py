@@ -10,10 +10,10 @@ import click
 import pytest
 from cli_fakes import Terminal, call, fake_engine, microphone, one_line, wav  # noqa: F401 - fixtures
 
-from stream_ser.cli._config import CONFIGURED, defaults_from, options_of
-from stream_ser.cli.demo import demo
-from stream_ser.cli.file import file
-from stream_ser.cli.listen import listen
+from stream_ser.cli.commands.demo import demo
+from stream_ser.cli.commands.file import file
+from stream_ser.cli.commands.listen import listen
+from stream_ser.cli.options.config_file import CONFIGURED, defaults_from, options_of
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ import pytest
 import soundfile
 from cli_fakes import LABELS, FakeEngine, Terminal, blocks_of, call, fake_engine, microphone, noise, one_line, wav  # noqa: F401 - fixtures
 
-from stream_ser.cli._files import results_to
-from stream_ser.cli._run import drive, view_on
+from stream_ser.cli.run.files import results_to
+from stream_ser.cli.run.views import view_on
+from stream_ser.driver import drive
 from stream_ser.errors import AudioError, OutputError
 from stream_ser.events import Block, Decision
-from stream_ser.pipeline import Recognizer
+from stream_ser.recognition.recognizer import Recognizer
 
 # demo
 from stream_ser.sinks.lines import Lines
@@ -23,8 +24,8 @@ from stream_ser.sinks.lines import Lines
 
 @pytest.fixture
 def clip(wav, monkeypatch):
-    monkeypatch.setattr("stream_ser.cli.demo.resources.files", lambda package: wav.parent)
-    monkeypatch.setattr("stream_ser.cli.demo.CLIP", wav.name)
+    monkeypatch.setattr("stream_ser.cli.commands.demo.resources.files", lambda package: wav.parent)
+    monkeypatch.setattr("stream_ser.cli.commands.demo.CLIP", wav.name)
     return wav
 
 
@@ -100,7 +101,7 @@ def test_models_knows_the_bundled_ones_by_name(tmp_path, call, monkeypatch):
     bundled.parent.mkdir()
     bundled.write_bytes(b"four")
     monkeypatch.setattr(FakeEngine, "path", bundled)
-    monkeypatch.setattr("stream_ser.engine.load", lambda *args: FakeEngine())
+    monkeypatch.setattr("stream_ser.runtime.engine.load", lambda *args: FakeEngine())
     code, _, err = call("models", "fake")
     assert (code, err) == (0, "")
     (model,) = json.loads(call("models", "--json", "fake")[1])

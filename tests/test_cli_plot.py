@@ -20,7 +20,7 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     drawn: dict[str, Any] = {"draw": lambda signals: None, "save": lambda figure, path: path.write_bytes(b"drawn")}
     for name, fake in drawn.items():
-        monkeypatch.setattr(f"stream_ser.train.separation.pictures.{name}", fake)
+        monkeypatch.setattr(f"stream_ser.train.tasks.separation.spectrograms.{name}", fake)
 
 
 @pytest.fixture

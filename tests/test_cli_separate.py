@@ -12,8 +12,9 @@ import soundfile
 from cli_fakes import call, fake_engine, microphone, one_line, speech, wav  # noqa: F401 - fixtures
 from separators import FACTORS, write_tiny_separator
 
-from stream_ser.cli import _separate, separate
-from stream_ser.separator import DEFAULT_SEPARATOR
+from stream_ser.cli.commands import separate
+from stream_ser.cli.options import separation
+from stream_ser.separation.separator import DEFAULT_SEPARATOR
 
 RNG = np.random.default_rng(0)
 
@@ -190,5 +191,5 @@ def test_models_tells_of_separators(call, two):
     ],
 )
 def test_a_bare_option_takes_no_file(given, expected):
-    assert _separate._filled(given) == expected
-    assert _separate.DEFAULT == DEFAULT_SEPARATOR
+    assert separation._filled(given) == expected
+    assert separation.DEFAULT == DEFAULT_SEPARATOR

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_ser.train.compare import EXACT_BELOW, mcnemar, p_value
+from stream_ser.train.evaluation.mcnemar import EXACT_BELOW, mcnemar, p_value
 
 
 def test_counts_what_differs() -> None:

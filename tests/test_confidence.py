@@ -8,10 +8,10 @@ import pytest
 
 from stream_ser.config import DeciderConfig
 from stream_ser.events import Prediction
-from stream_ser.train.confidence import confidences
-from stream_ser.train.corpora import Clip
-from stream_ser.train.stream_scores import Heard
-from stream_ser.train.streams import Placed
+from stream_ser.train.data.corpora import Clip
+from stream_ser.train.data.long_streams import Placed
+from stream_ser.train.evaluation.confidence import confidences
+from stream_ser.train.evaluation.stream_metrics import Heard
 
 RATE, HOP = 16_000, 4_000
 LABELS = ("a", "b")

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from stream_ser.errors import DataError
-from stream_ser.train import corpora, splits
+from stream_ser.train.data import corpora, splits
 
 
 def test_generated_tree(tiny_crema_d) -> None:

@@ -9,7 +9,7 @@ import pytest
 from corpus_trees import clip_of, real, tree
 
 from stream_ser.errors import DataError
-from stream_ser.train import corpora
+from stream_ser.train.data import corpora
 
 # CREMA-D's votes; its layout is in test_corpora.py
 

@@ -6,7 +6,7 @@ import pytest
 from corpus_trees import tree
 
 from stream_ser.errors import DataError
-from stream_ser.train import corpora
+from stream_ser.train.data import corpora
 
 
 def test_a_folder_of_labels(tmp_path) -> None:

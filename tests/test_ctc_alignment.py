@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 from stream_ser.errors import DataError  # noqa: E402
-from stream_ser.train.ctc import ENGLISH, Alignment, Vocabulary, brute, ctc_alignment, words  # noqa: E402
+from stream_ser.train.losses.ctc import ENGLISH, Alignment, Vocabulary, brute, ctc_alignment, words  # noqa: E402
 
 
 def log_probs(frames: int, items: int, classes: int, seed: int = 0) -> np.ndarray:

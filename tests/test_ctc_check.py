@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: E402
 
 from stream_ser.cli import app  # noqa: E402
-from stream_ser.train.ctc import benchmark, brute, check, loss  # noqa: E402
+from stream_ser.train.losses.ctc import benchmark, brute, check, loss  # noqa: E402
 
 
 def test_enumeration_is_a_distribution_over_texts() -> None:

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from stream_ser.ctc.lm import units  # noqa: E402
 from stream_ser.ctc.ngram import UNKNOWN  # noqa: E402
-from stream_ser.train.ctc import (  # noqa: E402
+from stream_ser.train.losses.ctc import (  # noqa: E402
     ENGLISH,
     Fusion,
     GreedyDecoder,

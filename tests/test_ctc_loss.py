@@ -12,8 +12,8 @@ torch = pytest.importorskip("torch")
 
 from torch.nn import functional as F  # noqa: E402
 
-from stream_ser.train.ctc import brute, ctc_loss, ctc_loss_autograd  # noqa: E402
-from stream_ser.train.ctc import loss as loss_module  # noqa: E402
+from stream_ser.train.losses.ctc import brute, ctc_loss, ctc_loss_autograd  # noqa: E402
+from stream_ser.train.losses.ctc import loss as loss_module  # noqa: E402
 
 INF = float("inf")
 

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 
 from stream_ser.ctc import ENGLISH, Vocabulary, lm, vocabulary
 from stream_ser.errors import DataError
-from stream_ser.train.ctc import brute
+from stream_ser.train.losses.ctc import brute
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_ser.config import DeciderConfig
-from stream_ser.decider import Decider
 from stream_ser.events import SILENCE, TOO_SHORT, UNCERTAIN, UNCLAIMED, Change, Decision, Prediction, Provisional
+from stream_ser.recognition.decider import Decider
 
 RATE = 16_000
 HOP = 4_000

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 librosa = pytest.importorskip("librosa")
 
-from stream_ser.train import descriptors as d  # noqa: E402
+from stream_ser.train.data import descriptors as d  # noqa: E402
 
 RATE = 16_000
 FRAMINGS = (d.Frames(), d.Frames(n_fft=512, hop_length=160, n_mels=40))

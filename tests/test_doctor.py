@@ -14,12 +14,13 @@ from cli_fakes import Terminal as Screen
 from cli_fakes import call  # noqa: F401 - fixture
 from separators import write_tiny_separator
 
-from stream_ser import cuda, doctor
-from stream_ser.doctor import REQUIRED, Check, examine, report, verdict
+from stream_ser.doctor import checks as doctor
+from stream_ser.doctor.checks import REQUIRED, Check, examine, report, verdict
+from stream_ser.doctor.environment import Session, Terminal, World
 from stream_ser.errors import DeviceError, ModelError
-from stream_ser.portaudio import DeviceInfo
-from stream_ser.silero import PACKAGE
-from stream_ser.world import Session, Terminal, World
+from stream_ser.runtime import cuda
+from stream_ser.sources.portaudio import DeviceInfo
+from stream_ser.vad.silero import PACKAGE
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = dict.fromkeys((*REQUIRED, PACKAGE, "onnxruntime-gpu"), "99.1")
@@ -214,7 +215,9 @@ def test_what_is_required_is_what_the_project_declares() -> None:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Any:
     def become(**broken: Any) -> None:
-        monkeypatch.setattr("stream_ser.world.World", lambda terminal: replace(GOOD, terminal=terminal, **broken))
+        monkeypatch.setattr(
+            "stream_ser.doctor.environment.World", lambda terminal: replace(GOOD, terminal=terminal, **broken)
+        )
 
     become()
     return become

@@ -4,12 +4,12 @@ import sys
 import numpy as np
 import pytest
 
-from stream_ser import engine
-from stream_ser.card import Card
 from stream_ser.config import FeatureConfig
-from stream_ser.cuda import driver_present
 from stream_ser.errors import ModelError, ProviderError
-from stream_ser.features import log_mel
+from stream_ser.features.log_mel import log_mel
+from stream_ser.runtime import engine
+from stream_ser.runtime.card.recognition import Card
+from stream_ser.runtime.cuda import driver_present
 
 
 def test_loads_by_path_and_runs(tiny_model) -> None:
@@ -176,6 +176,6 @@ def test_cuda_names_the_libraries_that_it_lacks(tiny_model, monkeypatch, missing
         pytest.skip("this machine has an NVIDIA driver")
     if engine.CUDA not in engine.available_providers():
         pytest.skip("this onnxruntime is built without CUDA")
-    monkeypatch.setattr("stream_ser.cuda.missing_libraries", lambda: missing)
+    monkeypatch.setattr("stream_ser.runtime.cuda.missing_libraries", lambda: missing)
     with pytest.raises(ProviderError, match=said):
         engine.load(tiny_model, "cuda")

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from conftest import STREAMING_CARD
 
-from stream_ser import engine
-from stream_ser.asking import answered
-from stream_ser.card import CARD_KEY, Card
-from stream_ser.card_parts import State
 from stream_ser.config import DeciderConfig
 from stream_ser.errors import ModelError
-from stream_ser.streamed import StreamedNetwork
+from stream_ser.recognition.inference import answered
+from stream_ser.recognition.streaming_predictor import StreamedNetwork
+from stream_ser.runtime import engine
+from stream_ser.runtime.card.base import State
+from stream_ser.runtime.card.recognition import CARD_KEY, Card
 
 onnx = pytest.importorskip("onnx")
 

@@ -83,10 +83,10 @@ def test_the_name_of_a_microphone(microphone: Any, call: Any, monkeypatch: pytes
 
 
 def test_the_name_of_a_device_in_the_list(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stream_ser.portaudio import DeviceInfo
+    from stream_ser.sources.portaudio import DeviceInfo
 
     nasty = DeviceInfo(3, "a\x1b[2J\tb\nc", "ALSA", 2, 48_000, True)
-    monkeypatch.setattr("stream_ser.portaudio.list_devices", lambda: [nasty])
+    monkeypatch.setattr("stream_ser.sources.portaudio.list_devices", lambda: [nasty])
     screen = Terminal()
     lines = call("devices")[1].splitlines()
     assert lines[1].split("\t") == ["3", "a\\x1b[2J\\tb\\nc", "ALSA", "2", "48000", "yes"]

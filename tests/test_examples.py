@@ -22,7 +22,7 @@ def modules() -> list[str]:
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         if parts[1] != MODELS and ">>> " in path.read_text(encoding="utf-8"):
             found.append(".".join(parts).removesuffix(".__init__"))
-    return [*found, "stream_ser.train.timeline"]
+    return [*found, "stream_ser.train.evaluation.diarization"]
 
 
 @pytest.mark.parametrize("name", modules())

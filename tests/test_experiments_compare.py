@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 pytest.importorskip("torch")
 
-from stream_ser.cli.train import train as train_command
+from stream_ser.cli.commands.train import train as train_command
 from stream_ser.errors import TrainError
 from stream_ser.models import registry
 from stream_ser.train import presets

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from generate import write_crema_d, write_wav
 
 from stream_ser.errors import DataError, OutputError, TrainError
-from stream_ser.train import corpora
-from stream_ser.train.corpora import Clip
+from stream_ser.train.data import corpora
+from stream_ser.train.data.corpora import Clip
 from stream_ser.train.experiments import controls, functionals
 
 SPEAKERS = 6

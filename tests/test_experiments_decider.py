@@ -12,16 +12,16 @@ from generate import write_crema_d
 
 pytest.importorskip("torch")
 
-from stream_ser import engine
 from stream_ser.config import DEFAULT_VAD, DeciderConfig
 from stream_ser.errors import DataError
 from stream_ser.events import Prediction
-from stream_ser.export import settings
-from stream_ser.train.corpora import Clip, load
+from stream_ser.export import decider_settings
+from stream_ser.runtime import engine
+from stream_ser.train.data.corpora import Clip, load
+from stream_ser.train.data.long_streams import Placed, StreamConfig
+from stream_ser.train.evaluation.stream_metrics import Heard, decide, score
 from stream_ser.train.experiments import decider as experiment
 from stream_ser.train.experiments.decider import TEMPERATURES, calibrated, listen, main, search
-from stream_ser.train.stream_scores import Heard, decide, score
-from stream_ser.train.streams import Placed, StreamConfig
 
 RATE = 16_000
 HOP = 4_000
@@ -115,13 +115,13 @@ def test_the_command(folder, tiny_onnx, tmp_path, monkeypatch) -> None:
     precise = [row["uncertain"] for row in content["abstain"]]
     assert precise == sorted(precise)
     assert "chosen: min_silence_s 0.5" in done.output
-    done = CliRunner().invoke(settings.main, [str(model), str(out)])
+    done = CliRunner().invoke(decider_settings.main, [str(model), str(out)])
     assert done.exit_code == 0, done.output
     decider = engine.load(model, "cpu").card.decider
     assert asdict(decider) == content["chosen"]["decider"]
     assert decider.abstain_below == DeciderConfig().abstain_below
     out.write_text('{"chosen": {"decider": {"hold_s": -1}}}')
-    done = CliRunner().invoke(settings.main, [str(model), str(out)])
+    done = CliRunner().invoke(decider_settings.main, [str(model), str(out)])
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     assert "no settings in it" in done.stderr
 

@@ -7,10 +7,10 @@ import json
 from click.testing import CliRunner
 from generate import write_crema_d
 
+from stream_ser.train.evaluation.diarization import Span
 from stream_ser.train.experiments import edges
 from stream_ser.train.experiments.edges import moved, utterances
-from stream_ser.train.timeline import Span
-from stream_ser.vad import Voice
+from stream_ser.vad.detector import Voice
 
 
 def test_utterances_begin_before_speech_was_known_and_end_with_the_voice() -> None:

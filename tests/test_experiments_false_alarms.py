@@ -12,7 +12,7 @@ from generate import voice, write_wav
 
 pytest.importorskip("torch")
 
-from stream_ser import engine
+from stream_ser.runtime import engine
 from stream_ser.train.experiments.false_alarms import main, measure, non_human, total
 
 

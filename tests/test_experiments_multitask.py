@@ -12,10 +12,10 @@ from click.testing import CliRunner
 pytest.importorskip("torch")
 
 from stream_ser.models.multitask import MultitaskConfig
-from stream_ser.train.corpora import Clip
+from stream_ser.train.data.corpora import Clip
 from stream_ser.train.experiments import multitask
-from stream_ser.train.multitask import data, loop, trainer
-from stream_ser.train.multitask.recipe import MultitaskRun
+from stream_ser.train.tasks.multitask import data, task, trainer
+from stream_ser.train.tasks.multitask.config import MultitaskRun
 
 MODEL = MultitaskConfig(channels=(2, 2), width=4, layers=1, heads=1)
 
@@ -54,7 +54,7 @@ def test_a_sweep_differs_in_the_weight_alone(clips, tmp_path):
     done = CliRunner().invoke(multitask.main, arguments)
     assert done.exit_code == 0, done.output
     assert multitask.hear_calls.calls == 1
-    configs = [loop.read_checkpoint(tmp_path / "s" / name / loop.CHECKPOINT)["config"] for name in ("ctc-0", "ctc-0.3")]
+    configs = [task.read_checkpoint(tmp_path / "s" / name / task.CHECKPOINT)["config"] for name in ("ctc-0", "ctc-0.3")]
     assert [config["train"].pop("ctc_weight") for config in configs] == [0.0, 0.3]
     assert configs[0] == configs[1]
     content = json.loads((tmp_path / "s" / "results.json").read_text())["by_ctc_weight"]
@@ -62,10 +62,10 @@ def test_a_sweep_differs_in_the_weight_alone(clips, tmp_path):
     header, rows = multitask.table(content)
     assert header == ["CTC weight", "UAR %", "WA %", "WER % crema-d"]
     assert [row[0] for row in rows] == ["0", "0.3"]
-    times = [(tmp_path / "s" / name / loop.CHECKPOINT).stat().st_mtime_ns for name in ("ctc-0", "ctc-0.3")]
+    times = [(tmp_path / "s" / name / task.CHECKPOINT).stat().st_mtime_ns for name in ("ctc-0", "ctc-0.3")]
     again = CliRunner().invoke(multitask.main, arguments)
     assert again.exit_code == 0, again.output
-    assert times == [(tmp_path / "s" / name / loop.CHECKPOINT).stat().st_mtime_ns for name in ("ctc-0", "ctc-0.3")]
+    assert times == [(tmp_path / "s" / name / task.CHECKPOINT).stat().st_mtime_ns for name in ("ctc-0", "ctc-0.3")]
 
 
 def test_the_default_prints_error_rates(clips, tmp_path):

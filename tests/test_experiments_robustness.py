@@ -12,10 +12,10 @@ from generate import voice
 
 pytest.importorskip("torch")
 
-from stream_ser.engine import load
 from stream_ser.errors import DataError
-from stream_ser.train import corpora
-from stream_ser.train.evaluate import evaluate
+from stream_ser.runtime.engine import load
+from stream_ser.train.data import corpora
+from stream_ser.train.evaluation.evaluate import evaluate
 from stream_ser.train.experiments import robustness
 
 RATE_HZ = 16_000

@@ -13,9 +13,9 @@ from separators import write_tiny_separator
 pytest.importorskip("torch")
 
 from stream_ser.errors import DataError
-from stream_ser.separator import Separator
+from stream_ser.separation.separator import Separator
 from stream_ser.train.experiments import separation
-from stream_ser.train.separation import folder
+from stream_ser.train.tasks.separation import mixture_folder
 
 RATE_HZ = 16_000
 RNG = np.random.default_rng(0)
@@ -68,10 +68,12 @@ def test_overlap_is_the_share_of_sounding_time():
 
 def test_two_voices_on_disk(two, tmp_path):
     items = [
-        folder.Item(dict(zip(("mixture", "source_1", "source_2"), folder.add_up(parts), strict=True)), {})
+        mixture_folder.Item(
+            dict(zip(("mixture", "source_1", "source_2"), mixture_folder.add_up(parts), strict=True)), {}
+        )
         for parts in ([0.4 * voice(0.6, n), 0.4 * voice(0.6, n + 9)] for n in range(2))
     ]
-    folder.write(tmp_path, items, RATE_HZ)
+    mixture_folder.write(tmp_path, items, RATE_HZ)
     done = run("two", two, "--mixtures", tmp_path, "--out", tmp_path / "r" / "two.json")
     assert done.exit_code == 0, done.output
     content = json.loads((tmp_path / "r" / "two.json").read_text())

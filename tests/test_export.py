@@ -9,14 +9,16 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from stream_ser import cli, engine  # noqa: E402
+from stream_ser import cli  # noqa: E402
 from stream_ser.errors import TrainError  # noqa: E402
-from stream_ser.export import to_onnx  # noqa: E402
+from stream_ser.export import checkpoints  # noqa: E402
 from stream_ser.models import registry  # noqa: E402
 from stream_ser.models.lenet import LeNet5  # noqa: E402
-from stream_ser.train import corpora, presets, splits  # noqa: E402
+from stream_ser.runtime import engine  # noqa: E402
+from stream_ser.train import presets  # noqa: E402
 from stream_ser.train.checkpoint import CHECKPOINT, read_checkpoint, trained_network  # noqa: E402
-from stream_ser.train.loop import Trainer  # noqa: E402
+from stream_ser.train.data import corpora, splits  # noqa: E402
+from stream_ser.train.trainer import Trainer  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def test_from_training_to_the_runtime(run: Path, tmp_path: Path) -> None:
     network = trained_network(state)
     assert isinstance(network, LeNet5)
     assert not network.training
-    made = to_onnx.export_checkpoint(run / CHECKPOINT, tmp_path / "lenet.onnx")
+    made = checkpoints.export_checkpoint(run / CHECKPOINT, tmp_path / "lenet.onnx")
     assert made.difference <= 1e-4
     card = engine.load(str(made.path), "cpu").card
     assert (card.name, card.parameters) == ("lenet5-2d", 61_706 - 4 * 85)
@@ -47,9 +49,9 @@ def test_from_training_to_the_runtime(run: Path, tmp_path: Path) -> None:
 
 
 def test_the_newest_of_its_kind_is_found(run: Path) -> None:
-    assert to_onnx.newest_checkpoint("lenet5-2d", run.parent) == run / CHECKPOINT
+    assert checkpoints.newest_checkpoint("lenet5-2d", run.parent) == run / CHECKPOINT
     with pytest.raises(TrainError, match="no ast run under"):
-        to_onnx.newest_checkpoint("ast", run.parent)
+        checkpoints.newest_checkpoint("ast", run.parent)
 
 
 @pytest.mark.parametrize("name", [CHECKPOINT, "link.onnx"])

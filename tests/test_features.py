@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_ser.config import FeatureConfig
-from stream_ser.features import LogMel, hz_to_mel, log_mel, mel_filterbank, mel_to_hz
-from stream_ser.framer import Framer
-from stream_ser.normalize import LEVEL_TARGET, Normalizer
+from stream_ser.features.framing import Framer
+from stream_ser.features.log_mel import LogMel, hz_to_mel, log_mel, mel_filterbank, mel_to_hz
+from stream_ser.features.normalization import LEVEL_TARGET, Normalizer
 
 CONFIG = FeatureConfig()
 
@@ -178,7 +178,7 @@ def test_impossible_settings_are_refused() -> None:
 @pytest.mark.parametrize("frames", [300, 10])
 def test_normalisation_of_the_runtime_equals_that_of_training(speechlike, normalization: str, frames: int) -> None:
     torch = pytest.importorskip("torch")
-    from stream_ser.train.normalize import normalize
+    from stream_ser.train.data.normalization import normalize
 
     config = FeatureConfig(normalization=normalization)
     mean, std = np.linspace(-8, -2, 64, dtype=np.float32), np.linspace(1, 3, 64, dtype=np.float32)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_ser.config import WindowConfig
-from stream_ser.framer import Framer, RingBuffer, fullest_window_ends
+from stream_ser.features.framing import Framer, RingBuffer, fullest_window_ends
 
 
 def collect(framer: Framer, items: np.ndarray, sizes: list[int]) -> list[tuple[int, list]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_ser.cuda import driver_present
+from stream_ser.runtime.cuda import driver_present
 
 pytest.importorskip("onnx")
 

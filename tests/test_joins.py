@@ -13,10 +13,10 @@ from generate import write_crema_d
 
 from stream_ser.errors import DataError
 from stream_ser.events import Decision
-from stream_ser.train.corpora import Clip, load
+from stream_ser.train.data.corpora import Clip, load
+from stream_ser.train.data.joined_clips import APART_S, FADE_S, JoinConfig, joined, score_cuts, utterances_of
+from stream_ser.train.data.long_streams import Placed
 from stream_ser.train.experiments import changes
-from stream_ser.train.joins import APART_S, FADE_S, JoinConfig, joined, score_cuts, utterances_of
-from stream_ser.train.streams import Placed
 
 RATE = 16_000
 

@@ -67,8 +67,8 @@ class Microphones(FakeMicrophone):
 @pytest.fixture
 def microphones(monkeypatch):
     fake = type("Fakes", (Microphones,), {})
-    monkeypatch.setattr("stream_ser.microphone.Microphone", fake)
-    monkeypatch.setattr("stream_ser.engine.bundled", lambda: [Path("septr.onnx"), Path("streaming-septr.onnx")])
+    monkeypatch.setattr("stream_ser.sources.microphone.Microphone", fake)
+    monkeypatch.setattr("stream_ser.runtime.engine.bundled", lambda: [Path("septr.onnx"), Path("streaming-septr.onnx")])
     return fake
 
 
@@ -263,11 +263,11 @@ def test_an_output_that_fails_for_one_fails_once(failing, microphones, tmp_path,
         def write(self, text):
             raise failing
 
-    from stream_ser.cli import _outputs
+    from stream_ser.cli.run import outputs
 
-    real = _outputs.make_sink
+    real = outputs.make_sink
     monkeypatch.setattr(
-        _outputs,
+        outputs,
         "make_sink",
         lambda format_, out, **o: real(format_, Full() if format_ == "csv" else out, **o),
     )

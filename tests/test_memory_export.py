@@ -17,20 +17,22 @@ from generate import RATE_HZ, voice  # noqa: E402
 from test_train_streaming import trainer  # noqa: E402
 from torch import nn  # noqa: E402
 
-from stream_ser.cli.export import export  # noqa: E402
-from stream_ser.engine import load  # noqa: E402
+from stream_ser.cli.commands.export import export  # noqa: E402
 from stream_ser.errors import TrainError  # noqa: E402
 from stream_ser.events import Prediction  # noqa: E402
+from stream_ser.export.checkpoints import export_checkpoint  # noqa: E402
 from stream_ser.export.quantize import Precision, quantize  # noqa: E402
-from stream_ser.export.to_onnx import export_checkpoint  # noqa: E402
-from stream_ser.features import log_mel  # noqa: E402
+from stream_ser.features.log_mel import log_mel  # noqa: E402
 from stream_ser.models.session import Session, SessionHead, VoiceAdapter  # noqa: E402
-from stream_ser.pipeline import Recognizer  # noqa: E402
-from stream_ser.train import corpora, utterances, voice_head  # noqa: E402
+from stream_ser.recognition.recognizer import Recognizer  # noqa: E402
+from stream_ser.runtime.engine import load  # noqa: E402
 from stream_ser.train.checkpoint import CHECKPOINT, read_checkpoint, trained_network  # noqa: E402
+from stream_ser.train.data import corpora  # noqa: E402
+from stream_ser.train.data.normalization import normalize  # noqa: E402
+from stream_ser.train.evaluation import utterances  # noqa: E402
 from stream_ser.train.experiments import sessions  # noqa: E402
-from stream_ser.train.normalize import normalize  # noqa: E402
-from stream_ser.train.pretrained import read_onnx  # noqa: E402
+from stream_ser.train.transfer import voice_head  # noqa: E402
+from stream_ser.train.transfer.onnx_weights import read_onnx  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -171,8 +173,11 @@ def test_a_smaller_variant_keeps_its_memory_as_it_is(precision: Precision, expor
         np.log(each.step(hop, full).probabilities) - np.log(each.step(hop, empty).probabilities)
         for each in (small, whole)
     ]
-    np.testing.assert_allclose(changes[0], changes[1], atol=1e-4)
-    assert np.abs(changes[1]).max() > 1e-2
+    # The memory itself is not rounded. The log-probabilities beneath it are, by up to .05 and not alike on every
+    # processor, and their share of a change is as large as that of the change.
+    largest = np.abs(changes[1]).max()
+    assert largest > 1e-2
+    np.testing.assert_allclose(changes[0], changes[1], atol=0.05 * largest)
     np.testing.assert_allclose(small.step(hop, full).state[-1], full[-1], rtol=1e-3)
 
 
@@ -211,8 +216,8 @@ def test_what_the_runtime_hears_in_torch_is_what_it_hears_in_the_file(
     heard = utterances.hear(network, state, clips)
     adapter, engine = voice_head.read(head_file).adapter, load(exported, "cpu")
     assert heard.any.sum() > 3
-    from stream_ser.train.dataset import read_waves
-    from stream_ser.train.waves import to_float32
+    from stream_ser.train.data.pcm16 import to_float32
+    from stream_ser.train.data.windows import read_waves
 
     recognizer = Recognizer(engine)
     for row, wave in enumerate(read_waves(clips, engine.card.features)):
@@ -234,7 +239,7 @@ def test_a_memory_is_fitted_attached_and_used(taught: bool, run: Path, tiny_crem
     if taught:
         from test_taught import write_file
 
-        from stream_ser.train.taught import Taught
+        from stream_ser.train.data.teacher_scores import Taught
 
         clips = corpora.load("crema-d", tiny_crema_d).clips
         more["taught"] = Taught.read(write_file(tmp_path / "t.npz", clips))

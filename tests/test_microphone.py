@@ -16,9 +16,9 @@ from test_sources import FakePortAudio, portaudio  # noqa: F401 - fixture
 
 from stream_ser.errors import DeviceError
 from stream_ser.events import Block, Gap, Prediction
-from stream_ser.microphone import Microphone
-from stream_ser.pipeline import Recognizer
-from stream_ser.sources import BlockResampler, resampled
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.sources.block_resampler import BlockResampler, resampled
+from stream_ser.sources.microphone import Microphone
 
 RATE = 16_000
 
@@ -111,7 +111,7 @@ class Timed:
     def __init__(self, portaudio, monkeypatch, **settings) -> None:
         self.now_s, self.arrived, self.slept = 1_000.0, 0, []
         self._portaudio = portaudio
-        monkeypatch.setattr("stream_ser.microphone.time.monotonic", lambda: self.now_s)
+        monkeypatch.setattr("stream_ser.sources.microphone.time.monotonic", lambda: self.now_s)
         self.mic = Microphone(**settings)
         self.block = self.mic.sample_rate // 25
         monkeypatch.setattr(self.mic._closing, "wait", self.wait)
@@ -217,10 +217,10 @@ def test_who_says_nothing_of_needs_gets_every_block_at_once(portaudio, monkeypat
 
 
 def test_a_microphone_that_is_closed_wakes_up(portaudio, monkeypatch):
-    monkeypatch.setattr("stream_ser.microphone.GATHER_S", 60.0)
+    monkeypatch.setattr("stream_ser.sources.microphone.GATHER_S", 60.0)
     now_s = [1_000.0]
     with monkeypatch.context() as earlier:
-        earlier.setattr("stream_ser.microphone.time.monotonic", lambda: now_s[0])
+        earlier.setattr("stream_ser.sources.microphone.time.monotonic", lambda: now_s[0])
         mic = Microphone(stall_seconds=60.0)
         mic.__enter__()
         for _ in range(50):
@@ -247,9 +247,9 @@ def test_a_microphone_that_is_closed_wakes_up(portaudio, monkeypatch):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr("stream_ser.microphone._RETRY_S", 0.01)
-    monkeypatch.setattr("stream_ser.microphone._POLL_S", 0.01)
-    monkeypatch.setattr("stream_ser.microphone._STALL_NOTICE_S", 0.05)
+    monkeypatch.setattr("stream_ser.sources.microphone._RETRY_S", 0.01)
+    monkeypatch.setattr("stream_ser.sources.microphone._POLL_S", 0.01)
+    monkeypatch.setattr("stream_ser.sources.microphone._STALL_NOTICE_S", 0.05)
 
 
 def test_a_lost_device_is_found_again_and_the_time_between_is_a_gap(portaudio, quick):
@@ -322,7 +322,7 @@ def test_a_duration_ends_though_the_device_is_gone(portaudio, quick):
 
 
 def test_closing_ends_the_search(portaudio, quick, monkeypatch):
-    monkeypatch.setattr("stream_ser.microphone._RETRY_S", 60.0)
+    monkeypatch.setattr("stream_ser.sources.microphone._RETRY_S", 60.0)
     with Microphone(on_lost="retry") as mic:
         portaudio.opened["finished_callback"]()
         timer = threading.Timer(0.05, mic.close)
@@ -408,7 +408,7 @@ def test_a_close_while_the_device_is_being_opened_breaks_nothing(portaudio):
 
 NOISY = """
 import logging, os, sys
-from stream_ser.portaudio import native_stderr_to_log, quiet_native_stderr
+from stream_ser.sources.portaudio import native_stderr_to_log, quiet_native_stderr
 logging.basicConfig(filename=sys.argv[1], level=logging.INFO, format="%(name)s %(message)s")
 with native_stderr_to_log():
     os.write(2, b"ALSA lib pcm.c\\nhalf a ")

@@ -11,15 +11,15 @@ pytest.importorskip("onnx")
 
 import torch
 
-from stream_ser.engine import Engine
 from stream_ser.errors import OutputError, TrainError
-from stream_ser.export import multitask as export
-from stream_ser.features import log_mel
+from stream_ser.export.kinds import multitask as export
+from stream_ser.features.log_mel import log_mel
 from stream_ser.models.multitask import Multitask, MultitaskConfig
-from stream_ser.train.ctc import ENGLISH
+from stream_ser.runtime.engine import Engine
+from stream_ser.train.losses.ctc import ENGLISH
 from stream_ser.train.metrics import softmax
-from stream_ser.train.multitask.loop import CHECKPOINT, FORMAT
-from stream_ser.train.multitask.recipe import MultitaskRun
+from stream_ser.train.tasks.multitask.config import MultitaskRun
+from stream_ser.train.tasks.multitask.task import CHECKPOINT, FORMAT
 
 MODEL = MultitaskConfig(channels=(3, 4), width=12, layers=2, heads=2)
 EMOTION = {"uar": 0.5, "wa": 0.5, "f1": 0.5, "clips": 9, "nll": 1.0}

@@ -19,12 +19,13 @@ import torch
 from stream_ser.errors import DataError, TrainError
 from stream_ser.models.multitask import MultitaskConfig
 from stream_ser.train.augment import AugmentConfig
-from stream_ser.train.corpora import EMOTIONS
-from stream_ser.train.ctc import ENGLISH
-from stream_ser.train.multitask import data, loop, recipe, report, scores
-from stream_ser.train.multitask.loop import MultitaskTrainer
-from stream_ser.train.multitask.recipe import LoopConfig, MultitaskRun
+from stream_ser.train.data.corpora import EMOTIONS
+from stream_ser.train.losses.ctc import ENGLISH
 from stream_ser.train.presets import apply_sections
+from stream_ser.train.tasks.multitask import config as recipe
+from stream_ser.train.tasks.multitask import data, report, scores, task
+from stream_ser.train.tasks.multitask.config import LoopConfig, MultitaskRun
+from stream_ser.train.tasks.multitask.task import MultitaskTrainer
 
 CPU = torch.device("cpu")
 WORDS = ("YES", "NO", "STOP IT", "GO ON")
@@ -259,17 +260,17 @@ def test_impossible_changes_are_named(change, said):
 
 @pytest.mark.parametrize("content", [b"", b"no", None])
 def test_a_broken_checkpoint_is_named(tmp_path, content):
-    path = tmp_path / loop.CHECKPOINT
+    path = tmp_path / task.CHECKPOINT
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(TrainError, match=r"multitask\.pt: "):
-        loop.read_checkpoint(path)
+        task.read_checkpoint(path)
     torch.save({"format": 1}, path)
     with pytest.raises(TrainError, match="not a multitask checkpoint"):
-        loop.read_checkpoint(path)
-    torch.save({"format": loop.FORMAT}, path)
+        task.read_checkpoint(path)
+    torch.save({"format": task.FORMAT}, path)
     with pytest.raises(TrainError, match="damaged"):
-        loop.read_checkpoint(path)
+        task.read_checkpoint(path)
 
 
 def test_the_command_leaves_everything_behind(call, librispeech, emotions, tmp_path):

@@ -14,17 +14,17 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from stream_ser import engine  # noqa: E402
-from stream_ser.card import Card  # noqa: E402
 from stream_ser.config import FeatureConfig, WindowConfig  # noqa: E402
 from stream_ser.errors import TrainError  # noqa: E402
 from stream_ser.events import Prediction  # noqa: E402
-from stream_ser.export import to_onnx, verify  # noqa: E402
+from stream_ser.export import checkpoints, parity  # noqa: E402
 from stream_ser.models import alexnet, ast, inputs, layers, lenet, registry, septr, tokens, vgg, vit  # noqa: E402
 from stream_ser.models.base import NetworkConfig, WindowNetwork  # noqa: E402
-from stream_ser.pipeline import Recognizer  # noqa: E402
-from stream_ser.train import pretrained  # noqa: E402
-from stream_ser.train.complexity import complexity  # noqa: E402
+from stream_ser.recognition.recognizer import Recognizer  # noqa: E402
+from stream_ser.runtime import engine  # noqa: E402
+from stream_ser.runtime.card.recognition import Card  # noqa: E402
+from stream_ser.train.evaluation.complexity import complexity  # noqa: E402
+from stream_ser.train.transfer import onnx_weights  # noqa: E402
 
 LABELS = ("anger", "disgust", "fear", "happy", "neutral", "sad")
 #: Odd on purpose: no patch, stride or pooling divides it.
@@ -133,7 +133,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory):
             card = Card(name, LABELS, FeatureConfig(), (-6.0,) * N_MELS, (3.0,) * N_MELS, window)
             model = network(name)
             model.train()(windows(8))  # statistics of batch norm that are not those of the start
-            to_onnx.write_onnx(model.eval(), card, folder / f"{name}.onnx")
+            checkpoints.write_onnx(model.eval(), card, folder / f"{name}.onnx")
             made[name] = model, folder / f"{name}.onnx"
         return made[name]
 
@@ -146,7 +146,7 @@ def test_the_weights_come_back_from_the_file(name: str, exported) -> None:
     again = network(name)
     for parameter in again.parameters():
         torch.nn.init.zeros_(parameter)
-    again.load_state_dict(pretrained.read_weights(again, path), strict=False)
+    again.load_state_dict(onnx_weights.read_weights(again, path), strict=False)
     with torch.no_grad():
         torch.testing.assert_close(again.eval()(windows()), model(windows()), atol=1e-4, rtol=1e-4)
 
@@ -154,7 +154,7 @@ def test_the_weights_come_back_from_the_file(name: str, exported) -> None:
 @pytest.mark.parametrize("name", WINDOWED)
 def test_the_file_equals_torch(name: str, exported) -> None:
     model, path = exported(name)
-    assert verify.largest_difference(path, model, windows(5), batch=3) <= 1e-4
+    assert parity.largest_difference(path, model, windows(5), batch=3) <= 1e-4
     assert [p.name for p in path.parent.glob(f"{name}.onnx*")] == [path.name]
 
 

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from test_decider import CONFIGS, HOP, LABELS, RATE, streams
 
-from stream_ser.decider import Decider
 from stream_ser.events import SILENCE, UNCLAIMED, Decision, Gap, Provisional, StreamInfo, Summary
+from stream_ser.recognition.decider import Decider
+from stream_ser.recognition.summary import Tally
 from stream_ser.sinks.csv_ import Csv
-from stream_ser.sinks.draw import GAP
+from stream_ser.sinks.draw.timeline import GAP
 from stream_ser.sinks.jsonl import JsonLines
-from stream_ser.sinks.live_state import LiveState
-from stream_ser.sinks.plot_state import PlotState
+from stream_ser.sinks.live.state import LiveState
+from stream_ser.sinks.plot.bins import PlotState
 from stream_ser.sinks.rttm import Rttm
 from stream_ser.sinks.subtitles import Srt
-from stream_ser.tally import Tally
 
 INFO = StreamInfo("s.wav", "tiny", LABELS, RATE)
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream_ser import engine, onnxfile
-from stream_ser.card import CARD_KEY
 from stream_ser.errors import ModelError
-from stream_ser.onnxfile import read_metadata, scan
-from stream_ser.separator import bundled_separators
+from stream_ser.runtime import engine, onnx_scan
+from stream_ser.runtime.card.recognition import CARD_KEY
+from stream_ser.runtime.onnx_scan import read_metadata, scan
+from stream_ser.separation.separator import bundled_separators
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
@@ -183,10 +183,10 @@ def test_onnxruntimes_own_format_is_not_read_by_its_suffix(tiny_model: Path, tmp
 
 
 def test_huge_metadata_and_files_are_refused(changed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = changed(lambda m: m.metadata_props.add(key="x", value="y" * (onnxfile.MAX_METADATA_BYTES + 1)))
+    path = changed(lambda m: m.metadata_props.add(key="x", value="y" * (onnx_scan.MAX_METADATA_BYTES + 1)))
     with pytest.raises(ModelError, match="bytes of metadata"):
         read_metadata(path)
-    monkeypatch.setattr(onnxfile, "MAX_BYTES", 1_000)
+    monkeypatch.setattr(onnx_scan, "MAX_BYTES", 1_000)
     with pytest.raises(ModelError, match="at most 2 GiB"):
         read_metadata(path)
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from generate import voice, write_wav
 
-from stream_ser import engine
 from stream_ser.errors import DataError
-from stream_ser.train import corpora, ordinary
+from stream_ser.runtime import engine
+from stream_ser.train.data import corpora
+from stream_ser.train.evaluation import ordinary
 
 LABELS = ("anger", "neutral", "sad")
 
@@ -56,7 +57,7 @@ def test_shares_agree_with_the_runtime(plain: Path, tiny_model: Path) -> None:
 
 def test_speakers_of_the_training_are_left_out(call, plain: Path, tiny_onnx) -> None:
     pytest.importorskip("torch")
-    from stream_ser.export.to_onnx import rewrite_card
+    from stream_ser.export.checkpoints import rewrite_card
 
     tiny_model = tiny_onnx("own.onnx")
     card = engine.load(tiny_model, "cpu").card

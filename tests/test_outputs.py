@@ -9,9 +9,9 @@ import click
 import pytest
 from cli_fakes import call, fake_engine, microphone, one_line, wav  # noqa: F401 - fixtures
 
-from stream_ser.cli._files import Claims, one_each
-from stream_ser.cli._options import Results, Target, targets
-from stream_ser.cli._outputs import Guarded, Outputs
+from stream_ser.cli.run.files import Claims, one_each
+from stream_ser.cli.run.outputs import Guarded, Outputs
+from stream_ser.cli.run.targets import Results, Target, targets
 from stream_ser.errors import OutputError
 from stream_ser.events import Decision, StreamInfo, Summary
 from stream_ser.sinks.csv_ import Csv

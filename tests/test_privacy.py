@@ -22,7 +22,7 @@ from guard import Guard, Seen
 from voice_models import write_listener
 
 import stream_ser
-from stream_ser.doctor import FIRST_WITH_TELEMETRY, FLAVOURS, TELEMETRY_SWITCH
+from stream_ser.doctor.checks import FIRST_WITH_TELEMETRY, FLAVOURS, TELEMETRY_SWITCH
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(stream_ser.__file__).parent
@@ -217,7 +217,7 @@ def test_scripts_outside_the_package_import_it_before_onnxruntime() -> None:
         ("from torchmetrics.functional import audio", True),
         ("def f():\n    pytest.importorskip('onnxruntime')", True),
         ("import stream_ser\ndef f():\n    import onnxruntime", False),
-        ("from stream_ser.engine import load\nimport torchmetrics", False),
+        ("from stream_ser.runtime.engine import load\nimport torchmetrics", False),
     ],
 )
 def test_the_rule_can_fail(text: str, early: bool) -> None:

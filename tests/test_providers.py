@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stream_ser import cuda, providers
 from stream_ser.errors import ProviderError
-from stream_ser.providers import CPU, CUDA, TENSORRT
+from stream_ser.runtime import cuda, providers
+from stream_ser.runtime.providers import CPU, CUDA, TENSORRT
 
 ALL = [TENSORRT, CUDA, CPU]
 

@@ -15,15 +15,15 @@ onnx = pytest.importorskip("onnx")
 from conftest import LABELS  # noqa: E402
 from onnx import numpy_helper  # noqa: E402
 
-from stream_ser import engine  # noqa: E402
-from stream_ser.card import Card  # noqa: E402
 from stream_ser.config import FeatureConfig, WindowConfig  # noqa: E402
 from stream_ser.errors import ModelError, OutputError, TrainError  # noqa: E402
 from stream_ser.export import quantize as quantization  # noqa: E402
+from stream_ser.export.checkpoints import write_onnx  # noqa: E402
 from stream_ser.export.quantize import converted, fuse_gelu, quantize  # noqa: E402
-from stream_ser.export.to_onnx import write_onnx  # noqa: E402
 from stream_ser.models.septr import SepTr, SepTrConfig  # noqa: E402
-from stream_ser.train import corpora, splits  # noqa: E402
+from stream_ser.runtime import engine  # noqa: E402
+from stream_ser.runtime.card.recognition import Card  # noqa: E402
+from stream_ser.train.data import corpora, splits  # noqa: E402
 
 CONFIG = SepTrConfig(
     num_classes=6, n_mels=64, n_frames=96, patch=(16, 16), stem="conv", stem_channels=(8, 8, 8, 8), dim=16, depth=1,

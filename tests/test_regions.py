@@ -13,11 +13,8 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stream_ser import sources
-from stream_ser.audio import read_blocks
-from stream_ser.errors import OutputError
-from stream_ser.events import Block
-from stream_ser.regions import (
+from stream_ser.audio.decode import read_blocks
+from stream_ser.audio.wav_gaps import (
     MAX_REGIONS,
     RESERVED_BYTES,
     RESERVED_REGIONS,
@@ -25,9 +22,13 @@ from stream_ser.regions import (
     read_regions,
     reserved,
 )
-from stream_ser.sources import FileSource, WavRecorder
+from stream_ser.errors import OutputError
+from stream_ser.events import Block
+from stream_ser.sources import recorder as wav_recorder
+from stream_ser.sources.file import FileSource
+from stream_ser.sources.recorder import WavRecorder
 
-HEAD = sources._HEAD_BYTES
+HEAD = wav_recorder._HEAD_BYTES
 
 
 def wav_bytes(samples=1_000):
@@ -107,7 +108,7 @@ def test_more_gaps_than_a_recording_can_list():
 
 
 def _found(stream):
-    from stream_ser import regions
+    from stream_ser.audio import wav_gaps as regions
 
     stream.seek(12)
     return regions._ordered(stream)
@@ -188,8 +189,8 @@ def test_a_recording_may_go_to_a_device():
 
 def test_a_recording_as_long_as_a_wav_can_be_is_completed(tmp_path, monkeypatch):
     """37 hours at 16 kHz: where the list of gaps came after the last possible sample, its size made struct fail."""
-    assert sources._WAV_LIMIT_BYTES + HEAD + 92 * MAX_REGIONS < 2**32
-    monkeypatch.setattr(sources, "_WAV_LIMIT_BYTES", 1_000)
+    assert wav_recorder._WAV_LIMIT_BYTES + HEAD + 92 * MAX_REGIONS < 2**32
+    monkeypatch.setattr(wav_recorder, "_WAV_LIMIT_BYTES", 1_000)
     path = tmp_path / "take.wav"
     with WavRecorder(path, 16_000) as recorder:
         recorder.write(Block(np.zeros(320, np.float32), lost=100))

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from stream_ser.errors import TrainError
-from stream_ser.train import plots
+from stream_ser.train.evaluation import plots
+from stream_ser.train.evaluation.plots import plot_speakers
+from stream_ser.train.evaluation.report import write_report
 from stream_ser.train.metrics import SpeakerScore, clip_means, fit_temperature_windows, score, softmax
-from stream_ser.train.plots import plot_speakers
-from stream_ser.train.record import Epoch
-from stream_ser.train.report import write_report
+from stream_ser.train.run_folder import Epoch
 
 SIX = ("anger", "disgust", "fear", "happy", "neutral", "sad")
 

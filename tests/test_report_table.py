@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from stream_ser.cli.report import SORTS
+from stream_ser.cli.commands.report import SORTS
 from stream_ser.errors import TrainError
-from stream_ser.train import runs
+from stream_ser.train.evaluation import run_table
 
 FIXED = "fixed list, speaker-disjoint (63 train / 9 validation)"
 RANDOM = "random clips 70/15/15, seed 0, speakers overlap"
@@ -83,7 +83,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_rows_of_runs_and_series(folder: Path) -> None:
-    found = {path.name: runs.read(path) for path in runs.find([folder])}
+    found = {path.name: run_table.read(path) for path in run_table.find([folder])}
     assert set(found) == {"small", "large", "leaky", "ravdess", "begun"}  # a series stands for its folds
     assert found["begun"] is None
     large, leaky, series = found["large"], found["leaky"], found["ravdess"]
@@ -101,20 +101,20 @@ def test_rows_of_runs_and_series(folder: Path) -> None:
 
 def test_takes_of_one_recording_in_two_folds_overlap(tmp_path: Path) -> None:
     split = "fold 1 of 5, official, held out for validation, 3 speakers or recordings in both (9 train / 4 validation)"
-    row = runs.read(write_run(tmp_path / "esc", 0.5, split=split))
+    row = run_table.read(write_run(tmp_path / "esc", 0.5, split=split))
     assert row is not None
     assert row.overlap
 
 
 def test_protocols_are_never_mixed_and_unknown_comes_last(folder: Path) -> None:
-    rows = [row for path in runs.find([folder]) if (row := runs.read(path)) is not None]
-    groups = runs.arrange(rows)
+    rows = [row for path in run_table.find([folder]) if (row := run_table.read(path)) is not None]
+    groups = run_table.arrange(rows)
     assert [[Path(r.folder).name for r in g] for g in groups] == [["large", "small"], ["ravdess"], ["leaky"]]
-    by_macs = runs.arrange(rows, "macs")[0]
+    by_macs = run_table.arrange(rows, "macs")[0]
     assert [Path(r.folder).name for r in by_macs] == ["small", "large"]
-    assert set(SORTS) == set(runs.SORTS)
+    assert set(SORTS) == set(run_table.SORTS)
     for sort in SORTS:
-        assert sum(map(len, runs.arrange(rows, sort))) == len(rows)
+        assert sum(map(len, run_table.arrange(rows, sort))) == len(rows)
 
 
 def test_the_table(call, folder: Path) -> None:
@@ -187,25 +187,25 @@ def test_mistakes(call, tmp_path: Path) -> None:
         assert len(err.splitlines()) == 1
     (broken / "metrics.json").write_text("[]")
     with pytest.raises(TrainError, match="not a JSON object"):
-        runs.read(broken)
+        run_table.read(broken)
 
 
 def test_short_numbers() -> None:
     counts = (None, 12, 999_400, 999_600, 2_418_726, 338_000_000, 2_228_000_000_000)
-    assert [runs.short(count) for count in counts] == [
+    assert [run_table.short(count) for count in counts] == [
         *("", "12", "999 k", "1.00 M", "2.42 M", "338 M", "2.23 T"),
     ]
 
 
 def test_durations() -> None:
-    assert [runs.duration(s) for s in (42.0, 600.0, 36_000.0)] == ["42 s", "10 min", "10.0 h"]
+    assert [run_table.duration(s) for s in (42.0, 600.0, 36_000.0)] == ["42 s", "10 min", "10.0 h"]
 
 
 def test_what_a_run_did_not_record_is_counted_and_timed(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     from stream_ser.models import registry
     from stream_ser.train import presets
-    from stream_ser.train.complexity import complexity
+    from stream_ser.train.evaluation.complexity import complexity
 
     folder = write_run(tmp_path / "run", 0.5, macs=None)
     config = presets.apply(
@@ -217,17 +217,17 @@ def test_what_a_run_did_not_record_is_counted_and_timed(tmp_path: Path) -> None:
     average = {f"module.network.{name}": value for name, value in network.state_dict().items()}
     rest = {"network": config.network, "labels": [], "mean": [], "std": [], "describe": {}}
     torch.save({"format": 1, "config": config.as_dict(), "average": average, **rest}, folder / "checkpoint.pt")
-    row = runs.read(folder)
+    row = run_table.read(folder)
     assert row is not None
     assert row.macs is None
-    assert runs.with_macs(row).macs == complexity(network, 64, config.window.frames).macs > 1_000_000
+    assert run_table.with_macs(row).macs == complexity(network, 64, config.window.frames).macs > 1_000_000
     threads = torch.get_num_threads()
-    timed = runs.with_latency(row)
+    timed = run_table.with_latency(row)
     assert timed.latency_by == "torch"
     assert 0.0 < (timed.latency_ms or 0.0) < 1_000.0
     assert torch.get_num_threads() == threads
     (folder / "config.json").write_text('{"network": "none"}')
-    assert runs.with_macs(row).macs is None
+    assert run_table.with_macs(row).macs is None
 
 
 def test_other_classes_are_another_protocol(tmp_path: Path) -> None:
@@ -235,9 +235,9 @@ def test_other_classes_are_another_protocol(tmp_path: Path) -> None:
     for name, labels, clips in (("eight", 8, 1440), ("six", 6, 1056), ("fewer", 6, 1000)):
         run = {"labels": list(range(labels)), "history": [{"epoch": 1, "scores": scores(0.5, clips)}]}
         write_run(tmp_path / name, 0.5, **run)
-    rows = [row for path in runs.find([tmp_path]) if (row := runs.read(path)) is not None]
+    rows = [row for path in run_table.find([tmp_path]) if (row := run_table.read(path)) is not None]
     assert {row.protocol for row in rows} == {f"crema-d, {n} classes, {FIXED}, validation part" for n in (6, 8)}
-    assert sorted(Path(row.folder).name for group in runs.arrange(rows) for row in group[:1]) == [
+    assert sorted(Path(row.folder).name for group in run_table.arrange(rows) for row in group[:1]) == [
         "eight",
         "fewer",
         "six",
@@ -246,24 +246,24 @@ def test_other_classes_are_another_protocol(tmp_path: Path) -> None:
 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = [tmp_path / name for name in ("a/seed-0", "b/seed-0", "b/seed-1")]
-    rows = [runs.read(write_run(folder, 0.5, finished=folder.name != "seed-1")) for folder in folders]
-    called = runs.names([row for row in rows if row is not None])
+    rows = [run_table.read(write_run(folder, 0.5, finished=folder.name != "seed-1")) for folder in folders]
+    called = run_table.names([row for row in rows if row is not None])
     assert list(called.values()) == ["a/seed-0", "b/seed-0", "seed-1 (unfinished, epoch 2)"]
     monkeypatch.chdir(folders[0])
-    row = runs.read(Path())
+    row = run_table.read(Path())
     assert row is not None
-    assert runs.names([row]) == {".": "seed-0"}
+    assert run_table.names([row]) == {".": "seed-0"}
 
 
 def test_the_picture_says_what_the_table_says(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     from matplotlib.figure import Figure
 
-    from stream_ser.train import plots
+    from stream_ser.train.evaluation import plots
 
     drawn: list[Figure] = []
     monkeypatch.setattr(plots, "save", lambda figure, path: drawn.append(figure))
-    row = runs.read(write_run(folder / "stopped", 0.6, finished=False, train_seconds=20.0))
+    row = run_table.read(write_run(folder / "stopped", 0.6, finished=False, train_seconds=20.0))
     assert row is not None
     plots.plot_runs([[replace(row, latency_ms=1.25, latency_by="torch")]], tmp_path / "table.png")
     said = [text.get_text() for axes in drawn[0].axes for text in [*axes.texts, *axes.get_yticklabels()]]

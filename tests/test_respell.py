@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from test_streaming import RATE, Cut, run
 from test_transcript import texts, tones
 
-from stream_ser import engine
 from stream_ser.ctc import NgramModel
 from stream_ser.errors import DataError, ModelError
-from stream_ser.pipeline import Recognizer
-from stream_ser.respell import LanguageModel, Respeller
-from stream_ser.transcript import Transcriber
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.runtime import engine
+from stream_ser.transcription.line_decoder import Transcriber
+from stream_ser.transcription.rescoring import LanguageModel, Respeller
 
 KNOWN = LanguageModel(NgramModel.estimate([["CAB"], ["FACE", "A", "CAB"], ["A", "FACE"]], 2))
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from stream_ser.sinks import screen
-from stream_ser.sinks.screen import Screen
+from stream_ser.sinks.live import screen
+from stream_ser.sinks.live.screen import Screen
 
 _TOKEN = re.compile(r"\x1b\[(\??)([0-9;]*)([A-Za-z])|([^\x1b])")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from test_corpora_layouts import tree
 
-from stream_ser.cli import _corpora
+from stream_ser.cli.options import corpora as _corpora
 from stream_ser.errors import DataError
-from stream_ser.train import selection
-from stream_ser.train.corpora import EMOTIONS, Clip, Corpus
+from stream_ser.train.data import labels as selection
+from stream_ser.train.data.corpora import EMOTIONS, Clip, Corpus
 
 
 @pytest.fixture

@@ -12,9 +12,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_ser.train.separation import control, metrics
-from stream_ser.train.separation.metrics import best_order, matched, pairwise, sdr, separation_loss, si_sdr, si_snr, snr
-from stream_ser.train.separation.sines import SineConfig, draw
+from stream_ser.train.tasks.separation import metrics, sinusoid_fit
+from stream_ser.train.tasks.separation.metrics import (
+    best_order,
+    matched,
+    pairwise,
+    sdr,
+    separation_loss,
+    si_sdr,
+    si_snr,
+    snr,
+)
+from stream_ser.train.tasks.separation.sines import SineConfig, draw
 
 GOLDEN = torch.tensor([2.5, 0.0, 2.0, 8.0]), torch.tensor([3.0, -0.5, 2.0, 7.0])
 
@@ -129,7 +138,7 @@ def test_the_control_finds_what_the_rounding_leaves() -> None:
     config = SineConfig(12, 8_000, 0.25, phases="random")
     for item in draw(config, seed=5):
         mixture, *sources = (item.waves[role] / np.float32(32768) for role in ("mixture", "source_1", "source_2"))
-        found, hz = control.separate(mixture, 8_000)
+        found, hz = sinusoid_fit.separate(mixture, 8_000)
         assert hz == pytest.approx([item.about["frequency_1_hz"], item.about["frequency_2_hz"]], abs=0.01)
         assert float(si_snr(torch.from_numpy(found), torch.from_numpy(np.stack(sources))).min()) > 60
 
@@ -137,12 +146,12 @@ def test_the_control_finds_what_the_rounding_leaves() -> None:
 def test_the_control_tells_close_sinusoids_apart() -> None:
     time_s = np.arange(8_000) / 8_000
     sources = np.stack([np.sin(2 * np.pi * 1_998 * time_s), 0.3 * np.cos(2 * np.pi * 2_002 * time_s)])
-    found, hz = control.separate(sources.sum(0).astype(np.float32), 8_000)
+    found, hz = sinusoid_fit.separate(sources.sum(0).astype(np.float32), 8_000)
     assert hz == pytest.approx([1_998, 2_002], abs=1e-3)
     np.testing.assert_allclose(found, sources, atol=1e-4)
 
 
 def test_the_control_survives_silence_and_less_than_it_expects() -> None:
-    assert np.abs(control.separate(np.zeros(400, np.float32), 8_000)[0]).max() == 0.0
+    assert np.abs(sinusoid_fit.separate(np.zeros(400, np.float32), 8_000)[0]).max() == 0.0
     tone = np.sin(2 * np.pi * 1_000 * np.arange(400) / 8_000).astype(np.float32)
-    np.testing.assert_allclose(control.separate(tone, 8_000)[0].sum(0), tone, atol=1e-5)
+    np.testing.assert_allclose(sinusoid_fit.separate(tone, 8_000)[0].sum(0), tone, atol=1e-5)

@@ -19,13 +19,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from stream_ser.errors import DataError
-from stream_ser.train import corpora
-from stream_ser.train.corpora import Clip, Corpus
-from stream_ser.train.separation import folder, mixtures
-from stream_ser.train.separation.mixtures import Pool, Voice, active_rms, draw, draw_many
-from stream_ser.train.separation.parts import speaker_parts
-from stream_ser.train.separation.recipe import MixtureConfig
-from stream_ser.train.separation.stream import MixtureStream
+from stream_ser.train.data import corpora
+from stream_ser.train.data.corpora import Clip, Corpus
+from stream_ser.train.tasks.separation import mixture_folder, mixtures
+from stream_ser.train.tasks.separation.config import MixtureConfig
+from stream_ser.train.tasks.separation.mixture_stream import MixtureStream
+from stream_ser.train.tasks.separation.mixtures import Pool, Voice, active_rms, draw, draw_many
+from stream_ser.train.tasks.separation.speaker_parts import speaker_parts
 
 SPEAKERS = 12
 
@@ -200,7 +200,7 @@ def test_a_set_is_written_and_read(call, speech, hiss, tmp_path):
         np.testing.assert_array_equal(waves[0], sum(waves[1:]))
         assert row["noise_name"] != "0"
         assert 0 <= float(row["snr_db"]) <= 5
-    there = folder.read(out)
+    there = mixture_folder.read(out)
     assert there.sources.shape == (3, 2, 8_000)
     assert "holds info.csv already" in one_line(call(*arguments)[2])
     assert call(*arguments, "--force")[0] == 0

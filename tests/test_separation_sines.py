@@ -11,16 +11,16 @@ from generate import voice, write_wav
 pytest.importorskip("matplotlib")
 
 from stream_ser.errors import DataError
-from stream_ser.train.separation import folder, pictures
-from stream_ser.train.separation.sines import AMPLITUDE, SineConfig, draw
+from stream_ser.train.tasks.separation import mixture_folder, spectrograms
+from stream_ser.train.tasks.separation.sines import AMPLITUDE, SineConfig, draw
 
 
 @pytest.fixture
 def sines(tmp_path):
     """Three sets of 0.2 s."""
     out = tmp_path / "sines"
-    folder.prepare(out, 3, ("mixture", "source_1", "source_2"), force=False)
-    folder.write(out, draw(SineConfig(3, 8_000, 0.2), seed=1), 8_000)
+    mixture_folder.prepare(out, 3, ("mixture", "source_1", "source_2"), force=False)
+    mixture_folder.write(out, draw(SineConfig(3, 8_000, 0.2), seed=1), 8_000)
     return out
 
 
@@ -122,7 +122,7 @@ def test_a_file_is_no_folder(call, tmp_path):
 
 
 def test_a_set_is_read_as_it_was_written(sines):
-    there = folder.read(sines)
+    there = mixture_folder.read(sines)
     assert (there.names, there.sample_rate) == (("0001", "0002", "0003"), 8_000)
     assert there.mixtures.shape == (3, 1_600)
     assert there.sources.shape == (3, 2, 1_600)
@@ -145,7 +145,7 @@ def test_a_set_is_read_as_it_was_written(sines):
 def test_a_damaged_set_is_refused(sines, damage, said):
     damage(sines)
     with pytest.raises(DataError, match=said):
-        folder.read(sines)
+        mixture_folder.read(sines)
 
 
 def test_a_set_gets_a_picture_a_mixture(call, sines, tmp_path):
@@ -183,16 +183,16 @@ def test_files_share_one_picture_or_a_mistake_is_named(call, tmp_path):
 def test_a_sinusoid_is_drawn_where_it_is():
     rate, hz = 8_000, 1_500.0
     wave = np.sin(2 * np.pi * hz * np.arange(rate) / rate).astype(np.float32)
-    config = pictures.settings(rate, wave.size)
-    image = pictures.spectrogram_db(wave, config.n_fft, config.hop_length)
+    config = spectrograms.settings(rate, wave.size)
+    image = spectrograms.spectrogram_db(wave, config.n_fft, config.hop_length)
     assert image.max() == pytest.approx(0.0, abs=0.01)
     assert image.max(axis=1).argmax() * rate / config.n_fft == hz
-    figure = pictures.draw([pictures.Signal("one", wave, rate), pictures.Signal("two", wave[:10], rate)])
+    figure = spectrograms.draw([spectrograms.Signal("one", wave, rate), spectrograms.Signal("two", wave[:10], rate)])
     assert len(figure.axes) == 6
 
 
 @pytest.mark.parametrize("rate", [1_000, 8_000, 44_100, 192_000])
 def test_any_rate_and_length_can_be_drawn(rate):
     for size in (1, 700_000):
-        config = pictures.settings(rate, size)
+        config = spectrograms.settings(rate, size)
         assert size / config.hop_length <= 2_000 or config.hop_length == config.n_fft

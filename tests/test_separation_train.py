@@ -17,10 +17,11 @@ import torch
 from stream_ser.errors import TrainError
 from stream_ser.models.separator import LSTMMaskConfig
 from stream_ser.train.presets import apply_sections
-from stream_ser.train.separation import folder, loop, recipe, report
-from stream_ser.train.separation.loop import SeparatorTrainer, SetMaterial
-from stream_ser.train.separation.recipe import LoopConfig, SeparationConfig
-from stream_ser.train.separation.sines import SineConfig, draw
+from stream_ser.train.tasks.separation import config as recipe
+from stream_ser.train.tasks.separation import mixture_folder, report, task
+from stream_ser.train.tasks.separation.config import LoopConfig, SeparationConfig
+from stream_ser.train.tasks.separation.sines import SineConfig, draw
+from stream_ser.train.tasks.separation.task import SeparatorTrainer, SetMaterial
 
 CPU = torch.device("cpu")
 
@@ -29,8 +30,8 @@ CPU = torch.device("cpu")
 def sines(tmp_path_factory):
     """Ten sets of 0.1 s at 1 kHz."""
     out = tmp_path_factory.mktemp("sines") / "set"
-    folder.prepare(out, 10, ("mixture", "source_1", "source_2"), force=False)
-    folder.write(out, draw(SineConfig(10, 1_000, 0.1), seed=1), 1_000)
+    mixture_folder.prepare(out, 10, ("mixture", "source_1", "source_2"), force=False)
+    mixture_folder.write(out, draw(SineConfig(10, 1_000, 0.1), seed=1), 1_000)
     return out
 
 
@@ -42,7 +43,7 @@ def config(**train) -> SeparationConfig:
 def trainer(sines, out, **train) -> SeparatorTrainer:
     out.mkdir(exist_ok=True)
     settings = config(**train)
-    material = SetMaterial(folder.read(sines), 0.2, settings.train.batch_size, settings.train.seed)
+    material = SetMaterial(mixture_folder.read(sines), 0.2, settings.train.batch_size, settings.train.seed)
     return SeparatorTrainer(settings, material, out, CPU)
 
 
@@ -71,7 +72,7 @@ def test_bf16_trains_weights_that_stay_float32(sines, tmp_path):
 
 
 def test_the_split_hangs_on_the_seed_and_shares_nothing(sines):
-    whole = folder.read(sines)
+    whole = mixture_folder.read(sines)
     first, same, other = (SetMaterial(whole, 0.2, 4, seed) for seed in (0, 0, 1))
     assert first.test.names == same.test.names != other.test.names
     trained = torch.cat([batch.mixtures for batch in first.epoch(1)])
@@ -117,12 +118,12 @@ def test_a_run_starts_from_the_weights_of_another_and_says_so(sines, tmp_path):
     for a, b in zip(first.averaged.parameters(), second.averaged.parameters(), strict=True):
         assert torch.equal(a, b)
     second.fit()
-    said = loop.read_checkpoint(tmp_path / "b" / "separator.pt")["describe"]["started_from"]
+    said = task.read_checkpoint(tmp_path / "b" / "separator.pt")["describe"]["started_from"]
     assert (said["data"], said["epochs"]) == (first.material.describe["data"], len(first.history))
     again = trainer(sines, tmp_path / "b", lr=1e-3, epochs=1)
     again.resume()
     again.save()
-    assert loop.read_checkpoint(tmp_path / "b" / "separator.pt")["describe"]["started_from"] == said
+    assert task.read_checkpoint(tmp_path / "b" / "separator.pt")["describe"]["started_from"] == said
 
 
 def test_a_run_does_not_start_where_its_test_data_was_trained_on(sines, tmp_path):
@@ -132,14 +133,14 @@ def test_a_run_does_not_start_where_its_test_data_was_trained_on(sines, tmp_path
         trainer(sines, tmp_path / "b", seed=1).start_from(path)
     other = config()
     other = replace(other, model=replace(other.model, hidden=other.model.hidden + 1))
-    whole = SetMaterial(folder.read(sines), 0.2, 4, 0)
+    whole = SetMaterial(mixture_folder.read(sines), 0.2, 4, 0)
     with pytest.raises(TrainError, match="another network"):
         SeparatorTrainer(other, whole, tmp_path, torch.device("cpu")).start_from(path)
 
 
 def test_speakers_are_compared_within_a_corpus():
     then = {"data": "an4 + own", "held_out": ["an4/a", "own/b"]}
-    assert loop._trained_on({"data": "an4", "held_out": ["an4/a", "an4/c", "new/d"]}, then) == ["an4/c"]
+    assert task._trained_on({"data": "an4", "held_out": ["an4/a", "an4/c", "new/d"]}, then) == ["an4/c"]
 
 
 @pytest.mark.parametrize("content", [b"", b"no", None])
@@ -148,13 +149,13 @@ def test_a_broken_checkpoint_is_named(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(TrainError, match=r"separator\.pt: "):
-        loop.read_checkpoint(path)
+        task.read_checkpoint(path)
     torch.save({"format": 1}, path)
     with pytest.raises(TrainError, match="not a separator's checkpoint"):
-        loop.read_checkpoint(path)
-    torch.save({"format": loop.FORMAT}, path)
+        task.read_checkpoint(path)
+    torch.save({"format": task.FORMAT}, path)
     with pytest.raises(TrainError, match="damaged"):
-        loop.read_checkpoint(path)
+        task.read_checkpoint(path)
 
 
 def test_a_loss_that_is_not_finite_ends_it(sines, tmp_path):
@@ -167,7 +168,7 @@ def test_a_loss_that_is_not_finite_ends_it(sines, tmp_path):
 
 def test_sources_must_fit(sines, tmp_path):
     settings = config()
-    material = SetMaterial(folder.read(sines), 0.2, 4, 0)
+    material = SetMaterial(mixture_folder.read(sines), 0.2, 4, 0)
     with pytest.raises(TrainError, match=r"model\.sources is 3"):
         SeparatorTrainer(replace(settings, model=replace(settings.model, sources=3)), material, tmp_path, CPU)
 

@@ -14,17 +14,17 @@ pytest.importorskip("onnx")
 
 import torch
 
-from stream_ser import engine
-from stream_ser.card import Card
 from stream_ser.errors import ModelError, TrainError
-from stream_ser.export import separator as export
+from stream_ser.export.kinds import separator as export
 from stream_ser.models import separator
 from stream_ser.models.separator import LSTMMaskConfig, LSTMTasNetConfig, Separator
-from stream_ser.separator import Separator as ProductSeparator
-from stream_ser.separator import SeparatorStream
-from stream_ser.separator_card import SeparatorCard
-from stream_ser.train.separation.loop import FORMAT, SEPARATOR
-from stream_ser.train.separation.recipe import SeparationConfig
+from stream_ser.runtime import engine
+from stream_ser.runtime.card.recognition import Card
+from stream_ser.runtime.card.separation import SeparatorCard
+from stream_ser.separation.separator import Separator as ProductSeparator
+from stream_ser.separation.separator import SeparatorStream
+from stream_ser.train.tasks.separation.config import SeparationConfig
+from stream_ser.train.tasks.separation.task import FORMAT, SEPARATOR
 
 CONFIGS = {
     "lstm-mask": LSTMMaskConfig(sample_rate=2_000, window=64, hop=16, hidden=5, layers=2),

@@ -13,9 +13,10 @@ from separators import FACTORS, write_tiny_separator
 
 from stream_ser.errors import AudioError, ModelError
 from stream_ser.events import Block
-from stream_ser.separator import Separated, Separator, SeparatorStream, find_separator
-from stream_ser.separator_card import SeparatorCard
-from stream_ser.streams import split
+from stream_ser.runtime.card.separation import SeparatorCard
+from stream_ser.separation.separator import Separator, SeparatorStream, find_separator
+from stream_ser.separation.source import Separated
+from stream_ser.sources.parts import split
 
 RNG = np.random.default_rng(0)
 

@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 
 from stream_ser.errors import AudioError, OutputError
 from stream_ser.events import Block
-from stream_ser.session import Replay, SessionRecorder
-from stream_ser.sources import WavRecorder
+from stream_ser.sources.recorder import WavRecorder
+from stream_ser.sources.session import Replay, SessionRecorder
 
 RATE = 16_000
 
@@ -35,7 +35,7 @@ RATE = 16_000
 @pytest.fixture(autouse=True)
 def bundled_model(monkeypatch):
     """A session runs by itself with bundled models alone."""
-    monkeypatch.setattr("stream_ser.engine.bundled", lambda: [Path("septr.onnx"), Path("streaming-septr.onnx")])
+    monkeypatch.setattr("stream_ser.runtime.engine.bundled", lambda: [Path("septr.onnx"), Path("streaming-septr.onnx")])
 
 
 def events(text, *left_out):
@@ -290,8 +290,8 @@ KILLED = """
 import os, sys
 import numpy as np
 from stream_ser.events import Block
-from stream_ser.session import SessionRecorder
-from stream_ser.sources import WavRecorder
+from stream_ser.sources.session import SessionRecorder
+from stream_ser.sources.recorder import WavRecorder
 class Source:
     name, sample_rate = "x", 16000
 recorder = WavRecorder(sys.argv[1] + "/s.wav", 16000)

@@ -9,9 +9,9 @@ torch = pytest.importorskip("torch")
 
 from stream_ser.errors import DataError  # noqa: E402
 from stream_ser.models.session import SessionHead, summed  # noqa: E402
-from stream_ser.train import session  # noqa: E402
+from stream_ser.train.evaluation import sessions  # noqa: E402
+from stream_ser.train.evaluation.sessions import Utterances, draw_history  # noqa: E402
 from stream_ser.train.experiments.teacher import unheard_posteriors  # noqa: E402
-from stream_ser.train.session import Utterances, draw_history  # noqa: E402
 
 CLASSES, WIDTH = 4, 12
 
@@ -72,7 +72,7 @@ def test_the_gate_sees_whether_emotions_were_mixed() -> None:
     assert (mixed[4].item(), same[4].item()) == (0.25, 0.0)  # neutral
 
 
-@pytest.mark.parametrize("mix", session.MIXES)
+@pytest.mark.parametrize("mix", sessions.MIXES)
 def test_a_history_is_of_the_speaker_and_not_the_clip_itself(mix) -> None:
     data = voices(3, 0)
     rows = np.arange(0, 120, 7)
@@ -105,8 +105,8 @@ def test_it_learns_what_a_voice_is() -> None:
     known, new = voices(60, 1, 1.3), voices(12, 2, 1.3)
     names = [f"x/{n}" for n in known.speakers]
     posteriors = unheard_posteriors(known.embeddings, known.truth, names, CLASSES)
-    head = session.fit(known, posteriors, passes=60, decay=0.01)
-    table = session.measure(head, new, draws=2)
+    head = sessions.fit(known, posteriors, passes=60, decay=0.01)
+    table = sessions.measure(head, new, draws=2)
     without = table["balanced"][0]
     assert without < 0.95
     assert table["balanced"][30] > without + 0.04
@@ -117,7 +117,7 @@ def test_it_learns_what_a_voice_is() -> None:
 def test_the_same_seed_gives_the_same_head() -> None:
     known = voices(6, 1)
     posteriors = np.full((len(known.truth), CLASSES), 0.25, np.float32)
-    first, again = (session.fit(known, posteriors, passes=2) for _ in range(2))
+    first, again = (sessions.fit(known, posteriors, passes=2) for _ in range(2))
     for ours, theirs in zip(first.parameters(), again.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
@@ -125,14 +125,14 @@ def test_the_same_seed_gives_the_same_head() -> None:
 def test_another_classifiers_logits_are_changed_by_as_much() -> None:
     """With the head's own logits it is the head again; without a memory the others' stand alone."""
     known, new = voices(20, 1), voices(6, 2)
-    head = session.fit(known, np.full((len(known.truth), CLASSES), 0.25, np.float32), passes=4)
+    head = sessions.fit(known, np.full((len(known.truth), CLASSES), 0.25, np.float32), passes=4)
     with torch.no_grad():
         own = head.base(torch.from_numpy(new.embeddings)).numpy()
-    alone, added = session.measure(head, new, draws=1), session.measure(head, new, own, draws=1)
+    alone, added = sessions.measure(head, new, draws=1), sessions.measure(head, new, own, draws=1)
     for mix, row in alone.items():
         assert added[mix] == pytest.approx(row, abs=5e-3)
     perfect = np.eye(CLASSES, dtype=np.float32)[new.truth] * 100.0
-    assert session.measure(head, new, perfect, draws=1)["balanced"] == dict.fromkeys(session.SHOWN, 1.0)
+    assert sessions.measure(head, new, perfect, draws=1)["balanced"] == dict.fromkeys(sessions.SHOWN, 1.0)
 
 
 def test_the_table_of_whisper_needs_no_network(tmp_path, tiny_crema_d) -> None:

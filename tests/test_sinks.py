@@ -20,10 +20,10 @@ from stream_ser.events import (
 )
 from stream_ser.sinks import clock
 from stream_ser.sinks.csv_ import Csv
-from stream_ser.sinks.draw import GAP, axis, bar, fit, fit_tail, sample_cells, strip
+from stream_ser.sinks.draw.palette import BIG_ROWS, big, colours
+from stream_ser.sinks.draw.timeline import GAP, axis, bar, fit, fit_tail, sample_cells, strip
 from stream_ser.sinks.jsonl import JsonLines
 from stream_ser.sinks.lines import Lines
-from stream_ser.sinks.palette import BIG_ROWS, big, colours
 from stream_ser.sinks.progress import FileProgress
 from stream_ser.sinks.table import MAX_KEPT, MAX_LISTED, Table, overview, render
 

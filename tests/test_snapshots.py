@@ -16,9 +16,10 @@ from test_live_view import LABELS, RATE, empty, eventful, many_labels, silent, t
 from test_sinks import INFO, SPANS, SUMMARY
 
 from stream_ser.events import Notice, Prediction, Provisional, StreamInfo, Timing
-from stream_ser.sinks import live, live_rows, table
-from stream_ser.sinks.live import LiveView
-from stream_ser.sinks.live_state import LiveState
+from stream_ser.sinks import table
+from stream_ser.sinks.live import rows, single
+from stream_ser.sinks.live.single import LiveView
+from stream_ser.sinks.live.state import LiveState
 
 
 def lost():
@@ -61,11 +62,11 @@ def text_of(renderable: object, width: int) -> str:
 
 
 def live_frame(state: str, width: int, height: int) -> str:
-    return text_of(Group(*live.render(STATES[state](), width, height)), width)
+    return text_of(Group(*single.render(STATES[state](), width, height)), width)
 
 
 def live_rows_frame(count: int, width: int, height: int) -> str:
-    return text_of(Group(*live_rows.render(several(count), width, height)), width)
+    return text_of(Group(*rows.render(several(count), width, height)), width)
 
 
 def printed_table(width: int) -> str:
@@ -132,16 +133,16 @@ def test_a_terminal_that_changes_its_size_gets_frames_that_fit(no_color, monkeyp
         monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
     now = [0.0]
-    monkeypatch.setattr("stream_ser.sinks.screen.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("stream_ser.sinks.live.screen.time.monotonic", lambda: now[0])
     drawn: list[tuple[int, int, str]] = []
-    real = live.render
+    real = single.render
 
     def render(state, width, height):
         frame = real(state, width, height)
         drawn.append((width, height, text_of(Group(*frame), 500)))
         return frame
 
-    monkeypatch.setattr("stream_ser.sinks.live.render", render)
+    monkeypatch.setattr("stream_ser.sinks.live.single.render", render)
     screen = Resizable()
     console = table.console_for(screen)
     view = LiveView(console, provider="CPUExecutionProvider")

@@ -20,12 +20,15 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_ser.audio import AudioFile, Resampler
+from stream_ser.audio.decode import AudioFile
+from stream_ser.audio.resample import Resampler
 from stream_ser.errors import AudioError, DeviceError, OutputError
 from stream_ser.events import Block
-from stream_ser.microphone import Microphone
-from stream_ser.portaudio import DeviceInfo, find_device, list_devices, quiet_native_stderr
-from stream_ser.sources import FileSource, GapMarker, WavRecorder, resampled
+from stream_ser.sources.block_resampler import GapMarker, resampled
+from stream_ser.sources.file import FileSource
+from stream_ser.sources.microphone import Microphone
+from stream_ser.sources.portaudio import DeviceInfo, find_device, list_devices, quiet_native_stderr
+from stream_ser.sources.recorder import WavRecorder
 
 RATE = 16_000
 
@@ -183,7 +186,7 @@ def test_close_ends_the_iteration(clip: Path) -> None:
 
 
 def test_standard_input(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = "import sys; from stream_ser.sources import FileSource; s = FileSource('-')\n"
+    read = "import sys; from stream_ser.sources.file import FileSource; s = FileSource('-')\n"
     code = read + "print(s.name, s.duration_s, sum(len(b.samples) for b in s), s.warning)"
     with clip.open("rb") as stream:
         cat = subprocess.Popen(["cat"], stdin=stream, stdout=subprocess.PIPE)
@@ -222,7 +225,7 @@ def test_a_recording_that_was_never_closed_can_be_read(tmp_path: Path) -> None:
     code = (
         "import numpy as np, os, sys\n"
         "from stream_ser.events import Block\n"
-        "from stream_ser.sources import WavRecorder\n"
+        "from stream_ser.sources.recorder import WavRecorder\n"
         "recorder = WavRecorder(sys.argv[1], 16000)\n"
         "for _ in range(100): recorder.write(Block(np.full(1600, 0.5, np.float32)))\n"
         "os._exit(1)\n"
@@ -461,7 +464,7 @@ def test_native_chatter_goes_nowhere_without_a_place_for_it(
     def none() -> None:
         raise FileNotFoundError(2, "No usable temporary directory found")
 
-    monkeypatch.setattr("stream_ser.portaudio.tempfile.TemporaryFile", none)
+    monkeypatch.setattr("stream_ser.sources.portaudio.tempfile.TemporaryFile", none)
     with quiet_native_stderr():
         os.write(2, b"ALSA lib says so\n")
     os.write(2, b"native again\n")
@@ -472,7 +475,7 @@ def test_native_chatter_goes_nowhere_without_a_place_for_it(
 
 
 def test_devices_command(portaudio: FakePortAudio) -> None:
-    from stream_ser.cli.devices import devices
+    from stream_ser.cli.commands.devices import devices
 
     plain = CliRunner().invoke(devices, [])
     assert (plain.exit_code, plain.stdout.splitlines()[1:]) == (0, ["0\tmic\tFake\t2\t48000\tyes"])

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_ser.errors import DataError
-from stream_ser.train import selection, splits
-from stream_ser.train.corpora import EMOTIONS, Clip, Corpus
-from stream_ser.train.splits import Split
+from stream_ser.train.data import labels, splits
+from stream_ser.train.data.corpora import EMOTIONS, Clip, Corpus
+from stream_ser.train.data.splits import Split
 
 
 def corpus_of(name: str, clips_of: list[int], fold_size: int = 0) -> Corpus:
@@ -49,18 +49,18 @@ def check_complete(split: Split, corpora: list[Corpus]) -> None:
 
 
 @settings(deadline=None, max_examples=25)
-@given(CORPORA, SEEDS, st.sampled_from(selection.SPLITS))
-def test_parts_are_disjoint_and_complete(corpora: list[Corpus], seed: int, kind: selection.SplitKind) -> None:
-    fold = 1 if kind in selection.FOLDED else None
+@given(CORPORA, SEEDS, st.sampled_from(labels.SPLITS))
+def test_parts_are_disjoint_and_complete(corpora: list[Corpus], seed: int, kind: labels.SplitKind) -> None:
+    fold = 1 if kind in labels.FOLDED else None
     try:
-        split = selection.make_split(corpora, kind, seed, fold)
+        split = labels.make_split(corpora, kind, seed, fold)
     except DataError as error:
         # 5 % of 70 % of a handful of clips may be none.
         assert kind == "random-70-30"
         assert "0 validation clips" in str(error)  # noqa: PT017 - raised for some examples only
         return
     check_complete(split, corpora)
-    assert split == selection.make_split(corpora, kind, seed, fold)
+    assert split == labels.make_split(corpora, kind, seed, fold)
 
 
 @settings(deadline=None, max_examples=25)
@@ -99,8 +99,7 @@ def test_random_parts_have_their_share_of_every_label(clips_of: list[int], seed:
 def test_names_tell_the_protocol() -> None:
     corpora = [corpus_of("c", [12] * 10)]
     names = {
-        kind: selection.make_split(corpora, kind, 3, 2 if kind in selection.FOLDED else None).name
-        for kind in selection.SPLITS
+        kind: labels.make_split(corpora, kind, 3, 2 if kind in labels.FOLDED else None).name for kind in labels.SPLITS
     }
     assert names["fixed"] == "fixed list, speaker-disjoint (9 train / 1 validation)"
     assert names["speaker"] == "by speaker, seed 3 (1 validation speakers)"
@@ -118,7 +117,7 @@ def test_the_seed_draws_speakers_folds_and_clips() -> None:
     corpora = [corpus_of("c", [12] * 10)]
     for kind in ("speaker", "folds", "random"):
         fold = 1 if kind == "folds" else None
-        parts = {selection.make_split(corpora, kind, seed, fold).validation for seed in range(4)}
+        parts = {labels.make_split(corpora, kind, seed, fold).validation for seed in range(4)}
         assert len(parts) > 1, kind
 
 
@@ -192,18 +191,18 @@ def test_what_a_corpus_cannot_give_is_refused() -> None:
 
 def test_a_corpus_left_out_is_the_test_part() -> None:
     first, second = corpus_of("first", [3, 4, 5]), corpus_of("second", [2, 2])
-    split = selection.make_split([first, second], "fixed", 0, left_out=["second"])
+    split = labels.make_split([first, second], "fixed", 0, left_out=["second"])
     assert split.test == second.clips
     assert {*split.train, *split.validation} == set(first.clips)
     assert split.name.endswith("; tested on second, left out of training (2 speakers)")
     with pytest.raises(DataError, match="--leave-out third: not among the corpora; there are first, second"):
-        selection.make_split([first, second], "fixed", 0, left_out=["third"])
+        labels.make_split([first, second], "fixed", 0, left_out=["third"])
     with pytest.raises(DataError, match="no corpus is left"):
-        selection.make_split([first], "fixed", 0, left_out=["first"])
+        labels.make_split([first], "fixed", 0, left_out=["first"])
 
 
 def test_a_corpus_left_out_shares_no_speaker() -> None:
     first = corpus_of("first", [3, 4])
     second = replace(first, name="second")
     with pytest.raises(DataError, match="in two parts"):
-        selection.make_split([first, second], "fixed", 0, left_out=["second"])
+        labels.make_split([first, second], "fixed", 0, left_out=["second"])

@@ -11,10 +11,10 @@ from generate import voice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_ser import engine
 from stream_ser.events import Block, Decision, Event, Gap, Notice, Prediction, Provisional
-from stream_ser.pipeline import Recognizer
-from stream_ser.sources import resampled
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.runtime import engine
+from stream_ser.sources.block_resampler import resampled
 
 RATE = 16_000
 #: Any block size, from one sample to the whole clip.

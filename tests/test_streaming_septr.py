@@ -13,18 +13,20 @@ from generate import voice
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from stream_ser import engine, normalize  # noqa: E402
-from stream_ser.card import Card  # noqa: E402
 from stream_ser.config import FeatureConfig  # noqa: E402
 from stream_ser.errors import TrainError  # noqa: E402
 from stream_ser.events import Prediction  # noqa: E402
-from stream_ser.export import to_onnx, untrained  # noqa: E402
-from stream_ser.features import log_mel  # noqa: E402
+from stream_ser.export import checkpoints, untrained  # noqa: E402
+from stream_ser.features import normalization  # noqa: E402
+from stream_ser.features.log_mel import log_mel  # noqa: E402
 from stream_ser.models import level, running  # noqa: E402
 from stream_ser.models.streaming_septr import StreamingSepTr, StreamingSepTrConfig  # noqa: E402
-from stream_ser.pipeline import Recognizer  # noqa: E402
-from stream_ser.train import checkpoint, finetune, presets  # noqa: E402
-from stream_ser.train.recipe import RunConfig  # noqa: E402
+from stream_ser.recognition.recognizer import Recognizer  # noqa: E402
+from stream_ser.runtime import engine  # noqa: E402
+from stream_ser.runtime.card.recognition import Card  # noqa: E402
+from stream_ser.train import checkpoint, presets  # noqa: E402
+from stream_ser.train.config import RunConfig  # noqa: E402
+from stream_ser.train.transfer import finetune  # noqa: E402
 
 TINY = (
     "model.dim=16",
@@ -174,7 +176,7 @@ def test_the_level_is_that_of_the_loudest_moment_so_far_and_is_forgotten() -> No
 
 def test_levels_are_those_of_the_windowed_networks() -> None:
     for name in ("LEVEL_FRAMES", "LEVEL_TARGET", "LEVEL_MAX_GAIN"):
-        assert getattr(level, name) == getattr(normalize, name)
+        assert getattr(level, name) == getattr(normalization, name)
 
 
 def test_sums_and_maxima_by_hand() -> None:
@@ -236,9 +238,9 @@ def write_run(folder: Path, network: StreamingSepTr) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported(network, tmp_path_factory) -> to_onnx.Exported:
+def exported(network, tmp_path_factory) -> checkpoints.Exported:
     folder = tmp_path_factory.mktemp("run")
-    return to_onnx.export_checkpoint(write_run(folder, network), folder / "streaming-septr.onnx")
+    return checkpoints.export_checkpoint(write_run(folder, network), folder / "streaming-septr.onnx")
 
 
 def test_the_file_hears_what_torch_hears_whole(exported, network) -> None:
@@ -259,14 +261,14 @@ def test_the_file_hears_what_torch_hears_whole(exported, network) -> None:
 
 
 @pytest.fixture(scope="module")
-def quiet(tmp_path_factory) -> to_onnx.Exported:
+def quiet(tmp_path_factory) -> checkpoints.Exported:
     """A network that gives all moments little weight; of one block, for which an export takes half as long."""
     network = lively(recipe("model.depth=1").model)
     with torch.no_grad():
         network.pool.weights.weight.mul_(0.1)
         network.pool.weights.bias.fill_(-8.0)
     folder = tmp_path_factory.mktemp("quiet")
-    return to_onnx.export_checkpoint(write_run(folder, network), folder / "quiet.onnx")
+    return checkpoints.export_checkpoint(write_run(folder, network), folder / "quiet.onnx")
 
 
 @pytest.mark.slow
@@ -278,9 +280,9 @@ def test_moments_of_little_weight_are_the_same_in_the_file(quiet) -> None:
 def test_a_file_that_differs_is_not_written(exported, network, tmp_path, monkeypatch) -> None:
     """The file is of other weights than the checkpoint."""
     path = write_run(tmp_path, lively(network.config, seed=1))
-    monkeypatch.setattr(to_onnx, "write_onnx", lambda _network, _card, out, _voice: shutil.copy(exported.path, out))
+    monkeypatch.setattr(checkpoints, "write_onnx", lambda _network, _card, out, _voice: shutil.copy(exported.path, out))
     with pytest.raises(TrainError, match="nothing was written"):
-        to_onnx.export_checkpoint(path, tmp_path / "s.onnx")
+        checkpoints.export_checkpoint(path, tmp_path / "s.onnx")
     assert {p.name for p in tmp_path.iterdir()} == {checkpoint.CHECKPOINT}
 
 

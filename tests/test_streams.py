@@ -11,16 +11,16 @@ import pytest
 import soundfile
 from generate import voice, write_crema_d, write_wav
 
-from stream_ser import engine
 from stream_ser.config import DEFAULT_VAD, DeciderConfig
 from stream_ser.errors import DataError
 from stream_ser.events import SILENCE
-from stream_ser.pipeline import Recognizer
-from stream_ser.train import corpora
-from stream_ser.train.corpora import Clip
-from stream_ser.train.stream_scores import Heard, decide, evaluate_streams, hear, score, uar
-from stream_ser.train.streams import Placed, Stream, StreamConfig, load_noise, speech_span, streams
-from stream_ser.train.timeline import Span
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.runtime import engine
+from stream_ser.train.data import corpora
+from stream_ser.train.data.corpora import Clip
+from stream_ser.train.data.long_streams import Placed, Stream, StreamConfig, load_noise, speech_span, streams
+from stream_ser.train.evaluation.diarization import Span
+from stream_ser.train.evaluation.stream_metrics import Heard, decide, evaluate_streams, hear, score, uar
 
 RATE = 16_000
 CLEAN = StreamConfig(snr_db=float("inf"))
@@ -180,7 +180,7 @@ def test_the_runtime_hears_a_stream(heard, one) -> None:
 
 
 def test_a_clip_alone_is_heard_as_evaluate_hears_it(heard, tiny_model) -> None:
-    from stream_ser.train.evaluate import evaluate
+    from stream_ser.train.evaluation.evaluate import evaluate
 
     result = evaluate(engine.load(tiny_model, "cpu"), [placed.clip for placed in heard.placed])
     labels = engine.load(tiny_model, "cpu").card.labels

@@ -14,10 +14,10 @@ from generate import voice, write_wav  # noqa: E402
 from training import make, strip, tiny_config  # noqa: E402
 
 from stream_ser.errors import DataError, TrainError  # noqa: E402
-from stream_ser.train import corpora, selection  # noqa: E402
 from stream_ser.train.checkpoint import CHECKPOINT, read_checkpoint  # noqa: E402
-from stream_ser.train.corpora import EMOTIONS, Clip  # noqa: E402
-from stream_ser.train.taught import Taught, feature_loss, hold_out_speakers, key_of, ordinary_targets  # noqa: E402
+from stream_ser.train.data import corpora, labels  # noqa: E402
+from stream_ser.train.data.corpora import EMOTIONS, Clip  # noqa: E402
+from stream_ser.train.data.teacher_scores import Taught, feature_loss, hold_out_speakers, key_of, ordinary_targets  # noqa: E402
 
 
 def write_file(path: Path, clips, width: int = 4, seed: int = 0, **other) -> Path:
@@ -175,7 +175,7 @@ def test_networks_do_not_teach_plain_speech(tmp_path: Path, tiny_crema_d: Path, 
 
 def test_plain_speech_must_be_a_corpus(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
-        selection.load_plain([f"librispeech={tmp_path / 'nowhere'}"])
+        labels.load_plain([f"librispeech={tmp_path / 'nowhere'}"])
 
 
 def test_another_microphone_colours_and_keeps_the_power() -> None:

@@ -15,9 +15,10 @@ from click.testing import CliRunner  # noqa: E402
 from generate import voice  # noqa: E402
 
 from stream_ser.errors import TrainError  # noqa: E402
-from stream_ser.train import corpora, whisper  # noqa: E402
+from stream_ser.train.data import corpora  # noqa: E402
+from stream_ser.train.data.teacher_scores import Taught, key_of  # noqa: E402
 from stream_ser.train.experiments import teacher  # noqa: E402
-from stream_ser.train.taught import Taught, key_of  # noqa: E402
+from stream_ser.train.transfer import whisper  # noqa: E402
 
 WIDTH, HEADS, DEPTH = 12, 3, 3
 

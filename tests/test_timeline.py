@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_ser.events import SILENCE, UNCERTAIN
-from stream_ser.train.timeline import Diarization, Span, Timeline, diarize, flips, longest, settled_after
+from stream_ser.train.evaluation.diarization import Diarization, Span, Timeline, diarize, flips, longest, settled_after
 
 LABELS = ("anger", "sad", UNCERTAIN, SILENCE)
 #: Anger from 10 to 30, sadness from 50 to 90, of 100.

@@ -11,7 +11,8 @@ import pytest
 
 from stream_ser.errors import DeviceError
 from stream_ser.events import Block
-from stream_ser.streams import Together, names_of, split
+from stream_ser.sources.merge import Together
+from stream_ser.sources.parts import names_of, split
 
 
 class Feed:

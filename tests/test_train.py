@@ -13,17 +13,19 @@ pytest.importorskip("onnx")
 
 from training import make, strip, tiny_config  # noqa: E402
 
-from stream_ser import engine  # noqa: E402
-from stream_ser.audio import read_blocks  # noqa: E402
+from stream_ser.audio.decode import read_blocks  # noqa: E402
 from stream_ser.config import WindowConfig  # noqa: E402
 from stream_ser.errors import DataError, ModelError, OutputError, TrainError  # noqa: E402
 from stream_ser.events import Prediction  # noqa: E402
-from stream_ser.export import to_onnx  # noqa: E402
-from stream_ser.pipeline import Recognizer  # noqa: E402
-from stream_ser.train import corpora, evaluate, presets, report  # noqa: E402
+from stream_ser.export import checkpoints  # noqa: E402
+from stream_ser.recognition.recognizer import Recognizer  # noqa: E402
+from stream_ser.runtime import engine  # noqa: E402
+from stream_ser.train import presets  # noqa: E402
 from stream_ser.train.checkpoint import BEST, CHECKPOINT, read_checkpoint, trained_network  # noqa: E402
-from stream_ser.train.normalize import normalize  # noqa: E402
-from stream_ser.train.recipe import RunConfig  # noqa: E402
+from stream_ser.train.config import RunConfig  # noqa: E402
+from stream_ser.train.data import corpora  # noqa: E402
+from stream_ser.train.data.normalization import normalize  # noqa: E402
+from stream_ser.train.evaluation import evaluate, report  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +83,10 @@ def test_foreign_windows_are_refused(run, tmp_path) -> None:
     for content in (b"", b"PK junk"):
         (tmp_path / "windows.npz").write_bytes(content)
         with pytest.raises(TrainError, match="not readable"):
-            to_onnx.export_checkpoint(tmp_path / CHECKPOINT, tmp_path / "septr.onnx")
+            checkpoints.export_checkpoint(tmp_path / CHECKPOINT, tmp_path / "septr.onnx")
     np.savez(tmp_path / "windows.npz", windows=np.zeros((2, 64, 99), np.float32))
     with pytest.raises(TrainError, match="not of this checkpoint"):
-        to_onnx.export_checkpoint(tmp_path / CHECKPOINT, tmp_path / "septr.onnx")
+        checkpoints.export_checkpoint(tmp_path / CHECKPOINT, tmp_path / "septr.onnx")
 
 
 def test_the_best_epoch_is_labelled(run, exported, tmp_path, monkeypatch) -> None:
@@ -93,8 +95,8 @@ def test_the_best_epoch_is_labelled(run, exported, tmp_path, monkeypatch) -> Non
     for name in (BEST, "windows.npz"):
         shutil.copy(run.out / name, tmp_path / name)
     # Only the card matters here: the file is that of the last epoch, which need not be the best one.
-    monkeypatch.setattr(to_onnx, "write_onnx", lambda _network, _card, out, _voice: shutil.copy(exported.path, out))
-    card = to_onnx.export_checkpoint(tmp_path / BEST, tmp_path / "septr.onnx", tolerance=float("inf")).card
+    monkeypatch.setattr(checkpoints, "write_onnx", lambda _network, _card, out, _voice: shutil.copy(exported.path, out))
+    card = checkpoints.export_checkpoint(tmp_path / BEST, tmp_path / "septr.onnx", tolerance=float("inf")).card
     assert "no longer unseen" in card.results["training_validation"]["protocol"]
 
 
@@ -119,7 +121,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny_crema_d, tmp_path) -> None
 
 
 def test_statistics_come_from_the_training_part_alone(run, tiny_crema_d) -> None:
-    from stream_ser.train.dataset import band_statistics, read_waves
+    from stream_ser.train.data.windows import band_statistics, read_waves
 
     waves = read_waves(run.split.train, run.config.features)
     mean, std = band_statistics(waves, run.config.features)
@@ -162,18 +164,18 @@ def test_a_difference_above_the_tolerance_writes_nothing(run, exported, tmp_path
 
     out = tmp_path / "septr.onnx"
     # What an export of this run gives.
-    monkeypatch.setattr(to_onnx, "write_onnx", lambda _network, _card, out, _voice: shutil.copy(exported.path, out))
+    monkeypatch.setattr(checkpoints, "write_onnx", lambda _network, _card, out, _voice: shutil.copy(exported.path, out))
     with pytest.raises(TrainError, match="differs from torch"):
-        to_onnx.export_checkpoint(run.out / CHECKPOINT, out, tolerance=-1.0)
+        checkpoints.export_checkpoint(run.out / CHECKPOINT, out, tolerance=-1.0)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_export_to_an_impossible_place(run, tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
-        to_onnx.export_checkpoint(run.out / CHECKPOINT, tmp_path / "file" / "septr.onnx")
+        checkpoints.export_checkpoint(run.out / CHECKPOINT, tmp_path / "file" / "septr.onnx")
     with pytest.raises(OutputError, match="is a folder"):
-        to_onnx.export_checkpoint(run.out / CHECKPOINT, tmp_path)
+        checkpoints.export_checkpoint(run.out / CHECKPOINT, tmp_path)
 
 
 def test_the_newest_run_is_found(run, tmp_path) -> None:
@@ -186,10 +188,10 @@ def test_the_newest_run_is_found(run, tmp_path) -> None:
             shutil.copy(run.out / file, tmp_path / name / file)
             stamp = (tmp_path / name / file).stat().st_mtime - age
             os.utime(tmp_path / name / file, (stamp, stamp))
-    assert to_onnx.newest_checkpoint("septr", tmp_path) == tmp_path / "new" / CHECKPOINT
-    assert to_onnx.newest_checkpoint("septr", tmp_path, "best") == tmp_path / "new" / BEST
+    assert checkpoints.newest_checkpoint("septr", tmp_path) == tmp_path / "new" / CHECKPOINT
+    assert checkpoints.newest_checkpoint("septr", tmp_path, "best") == tmp_path / "new" / BEST
     with pytest.raises(TrainError, match="no septr run"):
-        to_onnx.newest_checkpoint("septr", tmp_path / "nothing")
+        checkpoints.newest_checkpoint("septr", tmp_path / "nothing")
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04broken"])
@@ -266,7 +268,7 @@ def test_a_card_can_be_rewritten(exported, tmp_path) -> None:
     copy = tmp_path / "copy.onnx"
     shutil.copy(exported.path, copy)
     card = replace(exported.card, results={"here": {"uar": 0.5}})
-    to_onnx.rewrite_card(copy, card)
+    checkpoints.rewrite_card(copy, card)
     assert engine.load(copy, "cpu").card == card
     with pytest.raises(ModelError, match="no such model file"):
         engine.load(tmp_path / "other.onnx")
@@ -311,7 +313,7 @@ def test_changes_are_typed_and_the_network_follows_the_features() -> None:
 
 @pytest.mark.parametrize("name", list(presets.PRESETS["septr"]))
 def test_presets_build(name: str) -> None:
-    from stream_ser.features import mel_filterbank
+    from stream_ser.features.log_mel import mel_filterbank
     from stream_ser.models.septr import SepTr
 
     config = presets.preset("septr", name)
@@ -336,20 +338,20 @@ def test_unknown_preset() -> None:
     ],
 )
 def test_every_septr_exports(stem: str, order: str, patch: str, tmp_path) -> None:
-    from stream_ser.card import Card
-    from stream_ser.export.verify import largest_difference
+    from stream_ser.export.parity import largest_difference
     from stream_ser.models.septr import SepTr
+    from stream_ser.runtime.card.recognition import Card
 
     torch.manual_seed(0)
     config = tiny_config(f"model.stem={stem}", f"model.order={order}", f"model.patch={patch}")
     network = SepTr(config.model).eval()
     card = Card("septr", corpora.EMOTIONS, config.features, (0.0,) * 64, (1.0,) * 64, config.window)
-    to_onnx.write_onnx(network, card, tmp_path / "x.onnx")
+    checkpoints.write_onnx(network, card, tmp_path / "x.onnx")
     assert largest_difference(tmp_path / "x.onnx", network, torch.randn(5, 64, 100), batch=3) < 1e-4
 
 
 def test_a_network_that_is_not_finite_does_not_pass(exported, run) -> None:
-    from stream_ser.export.verify import largest_difference
+    from stream_ser.export.parity import largest_difference
 
     network = trained_network(read_checkpoint(run.out / CHECKPOINT))
     with torch.no_grad():

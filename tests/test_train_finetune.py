@@ -16,10 +16,11 @@ from training import PATCHES, make, strip, tiny_config  # noqa: E402
 
 from stream_ser import cli  # noqa: E402
 from stream_ser.errors import TrainError  # noqa: E402
-from stream_ser.export.to_onnx import make_card  # noqa: E402
+from stream_ser.export.checkpoints import make_card  # noqa: E402
 from stream_ser.models import registry  # noqa: E402
-from stream_ser.train import distill, finetune  # noqa: E402
 from stream_ser.train.checkpoint import CHECKPOINT, read_checkpoint, trained_network  # noqa: E402
+from stream_ser.train.losses import distillation  # noqa: E402
+from stream_ser.train.transfer import finetune  # noqa: E402
 
 LABELS = ("anger", "disgust", "fear", "happy", "neutral", "sad")
 
@@ -149,7 +150,7 @@ def test_own_recordings_from_training_to_recognition(first, tmp_path, monkeypatc
 
 def test_teachers_draw_what_the_pupil_draws(first) -> None:
     """A pupil with the teachers' own weights has nothing to learn from them."""
-    teachers = distill.Teachers([first.out, first.out], LABELS, first.config, torch.device("cpu"))
+    teachers = distillation.Teachers([first.out, first.out], LABELS, first.config, torch.device("cpu"))
     pupil = trained_network(read_checkpoint(first.out / CHECKPOINT))
     rng = np.random.default_rng(0)
     state = rng.bit_generator.state
@@ -165,14 +166,14 @@ def test_teachers_draw_what_the_pupil_draws(first) -> None:
     with torch.no_grad():
         logits = pupil(augment(first.model.normalize(log_mel), rng))
     torch.testing.assert_close(said, torch.softmax(logits / 2.0, dim=-1), atol=1e-5, rtol=1e-4)
-    assert distill.distillation_loss(logits, said, 2.0).item() == pytest.approx(0.0, abs=1e-5)
-    assert distill.distillation_loss(logits + torch.randn(6), said, 2.0).item() > 0.0
+    assert distillation.distillation_loss(logits, said, 2.0).item() == pytest.approx(0.0, abs=1e-5)
+    assert distillation.distillation_loss(logits + torch.randn(6), said, 2.0).item() > 0.0
 
 
 def test_the_distillation_loss_by_hand() -> None:
     logits = torch.tensor([[2.0, 0.0]], requires_grad=True)
     taught = torch.tensor([[0.5, 0.5]])
-    loss = distill.distillation_loss(logits, taught, 2.0)
+    loss = distillation.distillation_loss(logits, taught, 2.0)
     p = 1.0 / (1.0 + np.exp(-1.0))
     assert loss.item() == pytest.approx(4.0 * 0.5 * (np.log(0.5 / p) + np.log(0.5 / (1 - p))), rel=1e-5)
     loss.backward()
@@ -200,17 +201,17 @@ def test_a_pupil_comes_closer_to_its_teacher(first, tiny_crema_d, tmp_path) -> N
 def test_teachers_must_fit(first, tmp_path) -> None:
     device = torch.device("cpu")
     with pytest.raises(TrainError, match="teaches the labels anger"):
-        distill.Teachers([first.out], ("calm", "loud"), first.config, device)
+        distillation.Teachers([first.out], ("calm", "loud"), first.config, device)
     other = tiny_config("features.log_floor=1e-6")
     with pytest.raises(TrainError, match="hears another log-mel"):
-        distill.Teachers([first.out], LABELS, other, device)
+        distillation.Teachers([first.out], LABELS, other, device)
     with pytest.raises(TrainError, match="no such checkpoint"):
-        distill.Teachers([tmp_path], LABELS, first.config, device)
+        distillation.Teachers([tmp_path], LABELS, first.config, device)
 
 
 def test_voices_that_were_heard_before_are_told(first, tiny_crema_d, tmp_path) -> None:
-    from stream_ser.train import corpora, splits
-    from stream_ser.train.loop import Trainer
+    from stream_ser.train.data import corpora, splits
+    from stream_ser.train.trainer import Trainer
 
     corpus = corpora.load("crema-d", tiny_crema_d)
     split = splits.fixed([corpus])

@@ -12,9 +12,10 @@ from training import PATCHES, make  # noqa: E402
 
 from stream_ser.errors import TrainError  # noqa: E402
 from stream_ser.models import registry  # noqa: E402
-from stream_ser.train import optim, presets, targets  # noqa: E402
-from stream_ser.train.corpora import Clip  # noqa: E402
-from stream_ser.train.recipe import TrainConfig  # noqa: E402
+from stream_ser.train import optim, presets  # noqa: E402
+from stream_ser.train.config import TrainConfig  # noqa: E402
+from stream_ser.train.data.corpora import Clip  # noqa: E402
+from stream_ser.train.losses import targets  # noqa: E402
 
 
 def test_learning_rate_rises_and_falls() -> None:
@@ -176,7 +177,7 @@ def test_targets_are_labels_and_votes() -> None:
 
 
 def test_votes_of_the_real_corpus(crema_d) -> None:
-    from stream_ser.train import corpora
+    from stream_ser.train.data import corpora
 
     corpus = corpora.load("crema-d", crema_d)
     soft = targets.training_targets(corpus.clips, corpus.labels, 0.5)

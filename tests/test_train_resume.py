@@ -141,7 +141,7 @@ def test_predictions_are_those_of_the_scores(tiny_crema_d, tmp_path) -> None:
 def test_the_test_part_is_looked_at_once(tiny_crema_d, tmp_path, monkeypatch) -> None:
     from dataclasses import replace
 
-    from stream_ser.train.loop import Trainer
+    from stream_ser.train.trainer import Trainer
 
     looked = []
     evaluate = Trainer._evaluate

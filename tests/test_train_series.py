@@ -15,7 +15,7 @@ from training import options  # noqa: E402
 
 from stream_ser import cli  # noqa: E402
 from stream_ser.errors import TrainError  # noqa: E402
-from stream_ser.train import series  # noqa: E402
+from stream_ser.train.evaluation import series  # noqa: E402
 
 
 def call(capsys, *arguments: object) -> tuple[int, str, str]:

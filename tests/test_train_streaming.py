@@ -14,13 +14,14 @@ from training import make, strip  # noqa: E402
 
 from stream_ser.errors import TrainError  # noqa: E402
 from stream_ser.models import registry  # noqa: E402
-from stream_ser.train import corpora, presets, splits  # noqa: E402
+from stream_ser.train import presets  # noqa: E402
 from stream_ser.train.checkpoint import CHECKPOINT, read_checkpoint, trained_network  # noqa: E402
-from stream_ser.train.distill import distillation_loss  # noqa: E402
-from stream_ser.train.loop import Trainer  # noqa: E402
-from stream_ser.train.moments import EarlyToo  # noqa: E402
-from stream_ser.train.objective import Objective  # noqa: E402
-from stream_ser.train.recipe import RunConfig, TrainConfig  # noqa: E402
+from stream_ser.train.config import RunConfig, TrainConfig  # noqa: E402
+from stream_ser.train.data import corpora, splits  # noqa: E402
+from stream_ser.train.losses.distillation import distillation_loss  # noqa: E402
+from stream_ser.train.losses.emotion import Objective  # noqa: E402
+from stream_ser.train.losses.moments import EarlyToo  # noqa: E402
+from stream_ser.train.trainer import Trainer  # noqa: E402
 
 TINY = (
     "window.frames=128",

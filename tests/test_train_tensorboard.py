@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from stream_ser.errors import TrainError  # noqa: E402
 from stream_ser.train.metrics import Scores  # noqa: E402
-from stream_ser.train.record import Epoch  # noqa: E402
+from stream_ser.train.run_folder import Epoch  # noqa: E402
 from stream_ser.train.tensorboard import FOLDER, TensorBoardLog  # noqa: E402
 
 

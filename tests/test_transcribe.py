@@ -14,12 +14,12 @@ from cli_fakes import call, one_line  # noqa: F401 - fixtures
 from fuzz_models import _WRONG
 from transcribers import SCORES, tiny_card, tone, write_tiny_transcriber
 
-from stream_ser.cli import transcribe
+from stream_ser.cli.commands import transcribe
 from stream_ser.config import FeatureConfig
-from stream_ser.engine import Engine
 from stream_ser.errors import AudioError, ModelError
-from stream_ser.transcriber import Text, Transcriber
-from stream_ser.transcriber_card import TranscriberCard
+from stream_ser.runtime.card.transcription import TranscriberCard
+from stream_ser.runtime.engine import Engine
+from stream_ser.transcription.clip_transcriber import Text, Transcriber
 
 RATE = 16_000
 WIDE = FeatureConfig(n_mels=80)

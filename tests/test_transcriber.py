@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from stream_ser.models.transcriber import END, Transcriber, TranscriberConfig, sinusoids
-from stream_ser.train.transcriber.loop import teach
+from stream_ser.train.tasks.transcriber.task import teach
 
 SMALL = TranscriberConfig(
     n_mels=8, vocabulary=7, dim=16, heads=2, encoder_layers=2, decoder_layers=2, max_tokens=9, dropout=0.0

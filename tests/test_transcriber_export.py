@@ -13,17 +13,17 @@ pytest.importorskip("onnx")
 import onnx
 import torch
 
-from stream_ser.engine import CPU, open_session
 from stream_ser.errors import OutputError, TrainError
-from stream_ser.export import transcriber as export
-from stream_ser.features import log_mel
+from stream_ser.export.kinds import transcriber as export
+from stream_ser.features.log_mel import log_mel
 from stream_ser.models.transcriber import END, TranscriberConfig
 from stream_ser.models.transcriber import Transcriber as Network
-from stream_ser.onnxfile import read_metadata
-from stream_ser.train.ctc import ENGLISH
-from stream_ser.train.transcriber.loop import CHECKPOINT, FORMAT
-from stream_ser.train.transcriber.recipe import TranscriberRun
-from stream_ser.transcriber import Transcriber
+from stream_ser.runtime.engine import CPU, open_session
+from stream_ser.runtime.onnx_scan import read_metadata
+from stream_ser.train.losses.ctc import ENGLISH
+from stream_ser.train.tasks.transcriber.config import TranscriberRun
+from stream_ser.train.tasks.transcriber.task import CHECKPOINT, FORMAT
+from stream_ser.transcription.clip_transcriber import Transcriber
 
 MODEL = TranscriberConfig(dim=16, heads=2, encoder_layers=2, decoder_layers=2, max_tokens=20)
 RATES = {"an4": {"wer": 0.1, "cer": 0.05, "words": 70, "characters": 300, "wrong_texts": 0.2}}

@@ -17,14 +17,15 @@ from stream_ser.config import FeatureConfig
 from stream_ser.errors import DataError, TrainError
 from stream_ser.models.transcriber import Transcriber, TranscriberConfig
 from stream_ser.train.augment import AugmentConfig
-from stream_ser.train.ctc import ENGLISH, ctc_alignment, ctc_loss
-from stream_ser.train.multitask.data import Batches, Heard, Item
+from stream_ser.train.losses.ctc import ENGLISH, ctc_alignment, ctc_loss
 from stream_ser.train.presets import apply_sections
-from stream_ser.train.transcriber import loop, recipe
-from stream_ser.train.transcriber.loop import TranscriberTrainer, with_texts
-from stream_ser.train.transcriber.recipe import LoopConfig, TranscriberRun
-from stream_ser.train.transcriber.report import METRICS, finish
-from stream_ser.train.transcriber.scores import Written
+from stream_ser.train.tasks.multitask.data import Batches, Heard, Item
+from stream_ser.train.tasks.transcriber import config as recipe
+from stream_ser.train.tasks.transcriber import task
+from stream_ser.train.tasks.transcriber.config import LoopConfig, TranscriberRun
+from stream_ser.train.tasks.transcriber.report import METRICS, finish
+from stream_ser.train.tasks.transcriber.scores import Written
+from stream_ser.train.tasks.transcriber.task import TranscriberTrainer, with_texts
 
 MODEL = TranscriberConfig(dim=16, heads=2, encoder_layers=1, decoder_layers=1, max_tokens=12, dropout=0.0)
 
@@ -129,10 +130,10 @@ def test_a_resumed_run_equals_an_unbroken_one(made):
         made("b", lr=1e-4).resume()
     results = finish(again)["results"]
     assert results["test"]["greedy"]["librispeech, held-out sentences"]["words"] == 2
-    state = loop.read_checkpoint(again.out / loop.CHECKPOINT)
+    state = task.read_checkpoint(again.out / task.CHECKPOINT)
     assert state["results"] == results
     assert state["describe"]["longest_frames"] == 97
-    assert isinstance(loop.trained_network(state), Transcriber)
+    assert isinstance(task.trained_network(state), Transcriber)
 
 
 def test_error_rates_are_apart_by_corpus():
@@ -168,12 +169,12 @@ def test_impossible_changes_are_named(change, said):
 
 
 def test_a_checkpoint_of_another_network_is_named(tmp_path):
-    path = tmp_path / loop.CHECKPOINT
+    path = tmp_path / task.CHECKPOINT
     torch.save({"format": "multitask-1"}, path)
     with pytest.raises(
         TrainError, match=r"not a transcriber checkpoint; train one with 'stream-ser train transcriber'"
     ):
-        loop.read_checkpoint(path)
+        task.read_checkpoint(path)
 
 
 def test_the_command_leaves_everything_behind(call, librispeech, tmp_path):
@@ -219,19 +220,19 @@ def test_a_share_of_what_the_decoder_is_told_is_wrong():
     torch.manual_seed(0)
     told = torch.full((200, 50), 5)
     told[:, 0] = 29
-    wrong = loop.mislead(told, 0.2, 29)
+    wrong = task.mislead(told, 0.2, 29)
     assert bool((wrong[:, 0] == 29).all())
     changed = wrong[:, 1:][wrong[:, 1:] != 5]
     assert 0.18 < changed.numel() / (200 * 49) < 0.21  # one draw in 28 is the character that was there
     assert set(changed.tolist()) == set(range(1, 29)) - {5}
-    assert torch.equal(loop.mislead(told, 0.0, 29), told)
+    assert torch.equal(task.mislead(told, 0.0, 29), told)
 
 
 def test_only_training_is_told_wrong(made, monkeypatch):
     run = made(told_wrong=0.9)
     batch = next(run.train.ordered())
     heard = []
-    monkeypatch.setattr(loop, "mislead", lambda told, share, begin: heard.append(share) or told)
+    monkeypatch.setattr(task, "mislead", lambda told, share, begin: heard.append(share) or told)
     run.network.eval()
     run.batch_losses(batch)
     assert not heard
@@ -286,8 +287,8 @@ def test_a_batch_that_cannot_be_joined_stays_as_it_is(texts: tuple[str, ...], lo
 def test_an_older_run_is_refused_by_its_format(made) -> None:
     run = made(epochs=1)
     run.fit()
-    path = run.out / loop.CHECKPOINT
+    path = run.out / task.CHECKPOINT
     state = torch.load(path, weights_only=True)
     torch.save({**state, "format": "transcriber-1"}, path)
     with pytest.raises(TrainError):
-        loop.read_checkpoint(path)
+        task.read_checkpoint(path)

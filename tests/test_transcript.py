@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from test_streaming import LOSSES, RATE, SIZES, Cut, run, with_losses
 
-from stream_ser import engine
 from stream_ser.events import SILENCE, UNCERTAIN, Decision, Event, Gap, Prediction, Transcript
-from stream_ser.features import mel_to_hz
-from stream_ser.pipeline import Recognizer
-from stream_ser.transcript import MAX_WORDS, Transcriber, sample_of_step
+from stream_ser.features.log_mel import mel_to_hz
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.runtime import engine
+from stream_ser.transcription.line_decoder import MAX_WORDS, Transcriber, sample_of_step
 
 FEATURES = STREAMING_CARD.features
 

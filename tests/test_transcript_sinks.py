@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 
 from stream_ser.events import UNCERTAIN, Decision, Event, StreamInfo, Summary, Transcript, Word
-from stream_ser.sinks.captions import captions, listed, said, wrapped
 from stream_ser.sinks.csv_ import Csv
+from stream_ser.sinks.draw.captions import captions, listed, said, wrapped
+from stream_ser.sinks.draw.palette import colours
 from stream_ser.sinks.jsonl import JsonLines
 from stream_ser.sinks.lines import Lines
 from stream_ser.sinks.log import Log
-from stream_ser.sinks.palette import colours
 from stream_ser.sinks.rttm import Rttm
 from stream_ser.sinks.subtitles import MAX_CHARACTERS, Srt, Vtt
 from stream_ser.sinks.table import MAX_LISTED, Table

@@ -13,10 +13,10 @@ from conftest import shared_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_ser.audio import read_blocks
+from stream_ser.audio.decode import read_blocks
 from stream_ser.config import VadConfig
-from stream_ser.silero import Hearing, Memory
-from stream_ser.vad import Voice, VoiceDetector, newest_utterance
+from stream_ser.vad.detector import Voice, VoiceDetector, newest_utterance
+from stream_ser.vad.silero import Hearing, Memory
 
 RATE = 16_000
 CHUNK = 512

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from stream_ser import voices
 from stream_ser.errors import OutputError, VoiceError
-from stream_ser.voices import VoiceProfile
+from stream_ser.recognition import voice_profile
+from stream_ser.recognition.voice_profile import VoiceProfile
 
 pytestmark = pytest.mark.usefixtures("home")
 PROFILE = VoiceProfile("listener", "ab12", 12.345, (3.0, -0.5, 1e-7))
 
 
 def test_a_profile_comes_back_and_only_its_user_reads_it() -> None:
-    path = voices.save(PROFILE, "Anna Maria")
-    assert path == voices.folder() / "Anna Maria.json"
-    assert voices.read("Anna Maria") == voices.read(str(path)) == PROFILE
-    assert voices.names() == ["Anna Maria"]
+    path = voice_profile.save(PROFILE, "Anna Maria")
+    assert path == voice_profile.folder() / "Anna Maria.json"
+    assert voice_profile.read("Anna Maria") == voice_profile.read(str(path)) == PROFILE
+    assert voice_profile.names() == ["Anna Maria"]
     assert list(path.parent.iterdir()) == [path]
     if sys.platform != "win32":
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -37,9 +37,9 @@ def test_a_profile_holds_numbers_and_a_model_and_nothing_else() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the folder of Linux")
 def test_the_folder_is_the_users_data_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert voices.folder() == home / "data" / "stream-ser" / "voices"
+    assert voice_profile.folder() == home / "data" / "stream-ser" / "voices"
     monkeypatch.delenv("XDG_DATA_HOME")
-    assert voices.folder() == home / ".local" / "share" / "stream-ser" / "voices"
+    assert voice_profile.folder() == home / ".local" / "share" / "stream-ser" / "voices"
 
 
 @pytest.mark.parametrize(
@@ -52,26 +52,26 @@ def test_the_folder_is_the_users_data_folder(home: Path, monkeypatch: pytest.Mon
 def test_other_systems_have_folders_of_their_own(
     platform: str, expected: tuple[str, ...], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(voices.sys, "platform", platform)
-    assert voices.folder() == home.joinpath(*expected)
+    monkeypatch.setattr(voice_profile.sys, "platform", platform)
+    assert voice_profile.folder() == home.joinpath(*expected)
 
 
 def test_one_of_the_same_name_is_kept_unless_forced() -> None:
-    path = voices.save(PROFILE, "me")
+    path = voice_profile.save(PROFILE, "me")
     with pytest.raises(OutputError, match="exists already; choose another name or --force"):
-        voices.save(PROFILE, "me")
+        voice_profile.save(PROFILE, "me")
     newer = VoiceProfile("listener", "ab12", 1.0, (1.0, 2.0))
-    assert voices.save(newer, "me", force=True) == path
-    assert voices.read("me") == newer
+    assert voice_profile.save(newer, "me", force=True) == path
+    assert voice_profile.read("me") == newer
 
 
 def test_deleted_it_is_gone() -> None:
-    path = voices.save(PROFILE, "me")
-    voices.save(PROFILE, "you")
-    assert voices.delete("me") == path
+    path = voice_profile.save(PROFILE, "me")
+    voice_profile.save(PROFILE, "you")
+    assert voice_profile.delete("me") == path
     assert not path.exists()
     with pytest.raises(VoiceError, match=r"me: no such voice profile \(stored: you\)"):
-        voices.delete("me")
+        voice_profile.delete("me")
 
 
 @pytest.mark.parametrize(
@@ -79,14 +79,14 @@ def test_deleted_it_is_gone() -> None:
 )
 def test_what_is_no_file_name_everywhere_is_no_name(name: str) -> None:
     with pytest.raises(VoiceError, match="no name of a voice"):
-        voices.path_of(name)
+        voice_profile.path_of(name)
 
 
 def test_a_missing_one_says_which_there_are() -> None:
     with pytest.raises(VoiceError, match=r"me: no such voice profile \(stored: none\); make one with"):
-        voices.read("me")
+        voice_profile.read("me")
     with pytest.raises(VoiceError, match="no such voice profile"):
-        voices.read("some/where.json")
+        voice_profile.read("some/where.json")
 
 
 def changed(**values: object) -> str:
@@ -118,7 +118,7 @@ def test_a_damaged_file_is_refused_by_its_name(text: str, message: str, tmp_path
     path = tmp_path / "voice.json"
     path.write_text(text)
     with pytest.raises(VoiceError, match=message) as caught:
-        voices.read(path)
+        voice_profile.read(path)
     assert str(path) in str(caught.value)
 
 
@@ -127,18 +127,18 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     with path.open("wb") as stream:
         stream.truncate(5 * 1024**2)
     with pytest.raises(VoiceError, match="more than 4 MiB"):
-        voices.read(path)
+        voice_profile.read(path)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_is_said(home: Path) -> None:
     (home / "data").mkdir(mode=0o500)
     with pytest.raises(OutputError, match="cannot be written"):
-        voices.save(PROFILE, "me")
+        voice_profile.save(PROFILE, "me")
 
 
 def test_a_file_where_the_folder_should_be_is_said(home: Path) -> None:
     (home / "data").write_text("")
     if sys.platform == "linux":
         with pytest.raises(OutputError, match="cannot be written"):
-            voices.save(PROFILE, "me")
+            voice_profile.save(PROFILE, "me")

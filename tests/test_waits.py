@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from stream_ser import waits
-from stream_ser.waits import Waits, finished
+from stream_ser.runtime import requests
+from stream_ser.runtime.requests import Waits, finished
 
 
 def test_only_what_others_took_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(waits.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(requests.time, "perf_counter", lambda: now)
     clock = Waits()
 
     def work():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_ser.watchdog import SETTLE_S, TOLERANCE_S, CaptureClock
+from stream_ser.sources.capture_clock import SETTLE_S, TOLERANCE_S, CaptureClock
 
 RATE = 16_000
 BLOCK = 320

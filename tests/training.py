@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from stream_ser.train import corpora, presets, splits
-from stream_ser.train.loop import Trainer
-from stream_ser.train.recipe import RunConfig
+from stream_ser.train import presets
+from stream_ser.train.config import RunConfig
+from stream_ser.train.data import corpora, splits
+from stream_ser.train.trainer import Trainer
 
 TINY = (
     "window.frames=100",

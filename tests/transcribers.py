@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from stream_ser.card import CARD_KEY
 from stream_ser.config import FeatureConfig
-from stream_ser.transcriber_card import TranscriberCard
+from stream_ser.runtime.card.recognition import CARD_KEY
+from stream_ser.runtime.card.transcription import TranscriberCard
 
 LETTERS = ("", " ", "A", "B", "C", "D", "E", "F")
 SCORES = (-0.1, -0.3)
@@ -85,7 +85,7 @@ def write_tiny_transcriber(
 
 def tone(letter: str, seconds: float, sample_rate: int = 16_000) -> np.ndarray:
     """A tone in the middle of the band of a letter, ``(time,)`` float32."""
-    from stream_ser.features import hz_to_mel, mel_to_hz
+    from stream_ser.features.log_mel import hz_to_mel, mel_to_hz
 
     features = tiny_card().features
     edges = np.linspace(hz_to_mel(features.f_min), hz_to_mel(features.f_max), features.n_mels + 2)

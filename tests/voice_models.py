@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stream_ser.card import CARD_KEY, Card
-from stream_ser.card_parts import Memory, State
 from stream_ser.config import FeatureConfig, WindowConfig
+from stream_ser.runtime.card.base import Memory, State
+from stream_ser.runtime.card.recognition import CARD_KEY, Card
 
 LABELS = ("anger", "disgust", "fear", "happy", "neutral", "sad")
 MELS = 24

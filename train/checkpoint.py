@@ -15,8 +15,8 @@ from stream_ser.errors import TrainError
 from stream_ser.models import registry
 from stream_ser.models.base import WindowNetwork
 
+from .config import RunConfig
 from .files import write_atomically as write_atomically
-from .recipe import RunConfig
 
 Network = TypeVar("Network", bound=nn.Module)
 

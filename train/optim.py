@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from stream_ser.errors import TrainError
 
-from .recipe import Precision, TrainConfig
+from .config import Precision, TrainConfig
 
 #: The parameters of every network's last layer; see stream_ser.models.base.
 HEAD = "head."

@@ -13,8 +13,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from stream_ser.errors import TrainError
 
+from .config import TrainConfig
 from .optim import Schedule, autocast, check_precision, ema_with_warmup, make_optimizer, make_scaler
-from .recipe import TrainConfig
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from stream_ser.config import FeatureConfig, WindowConfig
 from stream_ser.errors import TrainError
-from stream_ser.features import mel_filterbank
+from stream_ser.features.log_mel import mel_filterbank
 from stream_ser.models import registry
 from stream_ser.models.alexnet import AlexNet1dConfig
 from stream_ser.models.ast import ASTConfig
@@ -22,7 +22,7 @@ from stream_ser.models.vgg import VGG1dConfig, VGG2dConfig
 from stream_ser.models.vit import ViTConfig
 
 from .augment import AugmentConfig
-from .recipe import RunConfig, TrainConfig
+from .config import RunConfig, TrainConfig
 
 
 def inputs() -> tuple[FeatureConfig, WindowConfig]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stream_ser.errors import TrainError
 
-from .record import Epoch
+from .run_folder import Epoch
 
 FOLDER = "tensorboard"
 

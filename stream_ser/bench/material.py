@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_ser.audio import read_blocks
-from stream_ser.silero import available
-from stream_ser.vad import VoiceDetector
+from stream_ser.audio.decode import read_blocks
+from stream_ser.vad.detector import VoiceDetector
+from stream_ser.vad.silero import available
 
 _QUIET_DBFS = -55.0
 _QUIET_S = 10

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_ser.events import Prediction
-from stream_ser.pool import Heard, RecognizerPool
+from stream_ser.recognition.pool import Heard, RecognizerPool
 from stream_ser.sinks.jsonl import JsonLines
 
 from .runs import LEAD_S, STAGES, WARM_UP, Clock, Measured, Run, SystemClock, refuse_silence, summarise

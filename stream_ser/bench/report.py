@@ -21,10 +21,10 @@ from stream_ser.bench import machine, material
 from stream_ser.bench.pooled import PooledRun
 from stream_ser.bench.runs import Run, Stream, Trial, capacity, flat_out, most_streams, paced
 from stream_ser.config import BLOCK_S, DEFAULT_VAD
-from stream_ser.engine import Engine, Provider, load
 from stream_ser.errors import DataError, ModelError
-from stream_ser.pipeline import Recognizer
-from stream_ser.pool import RecognizerPool, fastest_batch
+from stream_ser.recognition.pool import RecognizerPool, fastest_batch
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.runtime.engine import Engine, Provider, load
 
 SCHEMA_VERSION = 1
 #: What should be the same where figures are compared.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from stream_ser.config import GATHER_S
 from stream_ser.events import Event, Prediction
-from stream_ser.pipeline import Recognizer
+from stream_ser.recognition.recognizer import Recognizer
 from stream_ser.sinks.jsonl import JsonLines
 
 #: What a hop consists of, in order. ``features`` holds voice activity detection, ``decision`` all that is neither

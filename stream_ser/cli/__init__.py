@@ -13,44 +13,49 @@ from typing import NoReturn
 import click
 from click.core import ParameterSource
 
+from stream_ser.cli.run.errors import abandon_stdout, os_error_message
 from stream_ser.errors import StreamSerError
 from stream_ser.text import printable
 from stream_ser.version import __version__
 
 #: name: (module, attribute, what ``--help`` says about it).
 COMMANDS = {
-    "listen": ("stream_ser.cli.listen", "listen", "Hear the microphone and show the emotion, live."),
-    "file": ("stream_ser.cli.file", "file", "Recognise files, folders or standard input."),
-    "separate": ("stream_ser.cli.separate", "separate", "Take voices apart, or noise off a voice."),
-    "transcribe": ("stream_ser.cli.transcribe", "transcribe", "Write down what is said in recordings."),
-    "align": ("stream_ser.cli.align", "align", "Find when each word of a known text is said."),
-    "enroll": ("stream_ser.cli.enroll", "enroll", "Make a voice profile, list or delete them."),
-    "demo": ("stream_ser.cli.demo", "demo", "See the live view at work, without a microphone."),
-    "devices": ("stream_ser.cli.devices", "devices", "List the audio inputs."),
-    "models": ("stream_ser.cli.models", "models", "List the models and how well they do."),
-    "doctor": ("stream_ser.cli.doctor", "doctor", "Find what is wrong here, and how to mend it."),
-    "schema": ("stream_ser.cli.schema", "schema", "Print the JSON Schema of the JSON lines."),
-    "train": ("stream_ser.cli.train", "train", "Train a network."),
-    "evaluate": ("stream_ser.cli.evaluate", "evaluate", "Measure a model on a corpus."),
-    "bench": ("stream_ser.cli.bench", "bench", "Measure latency, memory and capacity on this machine."),
-    "report": ("stream_ser.cli.report", "report", "Put trained runs into one table."),
-    "export": ("stream_ser.cli.export", "export", "Write a trained network as ONNX."),
-    "ctc-check": ("stream_ser.cli.ctc_check", "ctc_check", "Prove the CTC loss against torch's and time both."),
-    "data": ("stream_ser.cli.data", "data", "Check corpora; make sinusoids and mixtures."),
-    "plot": ("stream_ser.cli.plot", "plot", "Draw waveforms and spectrograms."),
+    "listen": ("stream_ser.cli.commands.listen", "listen", "Hear the microphone and show the emotion, live."),
+    "file": ("stream_ser.cli.commands.file", "file", "Recognise files, folders or standard input."),
+    "separate": ("stream_ser.cli.commands.separate", "separate", "Take voices apart, or noise off a voice."),
+    "transcribe": ("stream_ser.cli.commands.transcribe", "transcribe", "Write down what is said in recordings."),
+    "align": ("stream_ser.cli.commands.align", "align", "Find when each word of a known text is said."),
+    "enroll": ("stream_ser.cli.commands.enroll", "enroll", "Make a voice profile, list or delete them."),
+    "demo": ("stream_ser.cli.commands.demo", "demo", "See the live view at work, without a microphone."),
+    "devices": ("stream_ser.cli.commands.devices", "devices", "List the audio inputs."),
+    "models": ("stream_ser.cli.commands.models", "models", "List the models and how well they do."),
+    "doctor": ("stream_ser.cli.commands.doctor", "doctor", "Find what is wrong here, and how to mend it."),
+    "schema": ("stream_ser.cli.commands.schema", "schema", "Print the JSON Schema of the JSON lines."),
+    "train": ("stream_ser.cli.commands.train", "train", "Train a network."),
+    "evaluate": ("stream_ser.cli.commands.evaluate", "evaluate", "Measure a model on a corpus."),
+    "bench": ("stream_ser.cli.commands.bench", "bench", "Measure latency, memory and capacity on this machine."),
+    "report": ("stream_ser.cli.commands.report", "report", "Put trained runs into one table."),
+    "export": ("stream_ser.cli.commands.export", "export", "Write a trained network as ONNX."),
+    "ctc-check": (
+        "stream_ser.cli.commands.ctc_check",
+        "ctc_check",
+        "Prove the CTC loss against torch's and time both.",
+    ),
+    "data": ("stream_ser.cli.commands.data", "data", "Check corpora; make sinusoids and mixtures."),
+    "plot": ("stream_ser.cli.commands.plot", "plot", "Draw waveforms and spectrograms."),
 }
 
+
 _TRAINING_PACKAGES = {"torch", "torchaudio", "einops", "jiwer", "onnx", "onnxscript", "matplotlib"}
+
+
 _INTERRUPTED = 130
+
+
 _STDERR = 2
+
+
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-_REMEDIES = {
-    **dict.fromkeys((errno.EACCES, errno.EPERM), "change its permissions or choose another path"),
-    errno.ENAMETOOLONG: "choose a shorter path",
-    errno.ENOSPC: "free some space",
-}
-#: Of a path in a message.
-_LONGEST_NAME = 200
 
 
 class LazyGroup(click.Group):
@@ -166,23 +171,6 @@ def _open_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - stays open, as streams do
 
 
-def os_error_message(error: OSError) -> str:
-    """What the system said of a file, as a line for a user; the error carries the file's name."""
-    name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else str(error.filename)
-    if len(name) > _LONGEST_NAME:
-        name = name[:_LONGEST_NAME] + "..."
-    return f"{name}: {error.strerror}; {_REMEDIES.get(error.errno or 0, 'check the path')}"
-
-
 def _complain(message: str, exit_code: int = 2) -> int:
     click.echo(f"stream-ser: error: {printable(' '.join(message.splitlines()))}", err=True)
     return exit_code
-
-
-def abandon_stdout() -> None:
-    """Nobody reads on: let the interpreter's own flush at exit go nowhere instead of failing again."""
-    try:
-        descriptor = sys.stdout.fileno()
-    except (OSError, ValueError):
-        return
-    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)

@@ -1,6 +1,6 @@
 """Connectionist temporal classification without torch: decoding, alignment, and the text they are about.
 
-Everything takes numpy arrays as well as tensors. The loss is in ``stream_ser.train.ctc``.
+Everything takes numpy arrays as well as tensors. The loss is in ``stream_ser.train.losses.ctc``.
 """
 
 from __future__ import annotations

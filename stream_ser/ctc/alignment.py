@@ -58,7 +58,7 @@ def ctc_alignment(
 
     Args:
         log_probs: ``(time, batch, classes)``, or ``(time, classes)`` for one item; array, or tensor on any device.
-        targets: as :func:`~stream_ser.train.ctc.ctc_loss` takes them, as all that follows.
+        targets: as :func:`~stream_ser.train.losses.ctc.ctc_loss` takes them, as all that follows.
         input_lengths: ``(batch,)``, frames.
         target_lengths: ``(batch,)``, tokens.
         blank: class index.

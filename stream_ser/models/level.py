@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .running import decayed_max
 
 #: Frames over which the level is averaged, the power that it is brought to and the largest gain, as in
-#: :mod:`stream_ser.normalize`.
+#: :mod:`stream_ser.features.normalization`.
 LEVEL_FRAMES, LEVEL_TARGET, LEVEL_MAX_GAIN = 25, 100.0, 1e4
 #: Share of the log-mel's floor that stays in: taking all of it away would blow up rounding in silent bands.
 _FLOOR_KEPT = 0.01
@@ -17,8 +17,8 @@ _FLOOR_KEPT = 0.01
 class CommonLevel(nn.Module):
     """Brings a stream to the level of its loudest quarter of a second so far, which slowly counts less.
 
-    As ``level`` of :mod:`stream_ser.normalize`, but by what was heard already: predictions do not hang on a
-    microphone's gain. It works on normalised log-mel, whose statistics it keeps to undo and redo that.
+    As ``level`` of :mod:`stream_ser.features.normalization`, but by what was heard already: predictions do not hang on
+    a microphone's gain. It works on normalised log-mel, whose statistics it keeps to undo and redo that.
 
     Args:
         n_mels: bands.

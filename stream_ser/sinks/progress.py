@@ -7,7 +7,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from stream_ser.events import Event, Prediction, StreamInfo, Summary
-from stream_ser.sinks.draw import fit_tail
+from stream_ser.sinks.draw.timeline import fit_tail
 from stream_ser.text import printable
 
 

@@ -22,9 +22,9 @@ from stream_ser.events import (
     Transcript,
 )
 from stream_ser.sinks import clock
-from stream_ser.sinks.captions import listed as listed_words
-from stream_ser.sinks.draw import GAP, axis, bar, fit, fit_tail, sample_cells, strip
-from stream_ser.sinks.palette import FAINT, GREY, LOST, colours
+from stream_ser.sinks.draw.captions import listed as listed_words
+from stream_ser.sinks.draw.palette import FAINT, GREY, LOST, colours
+from stream_ser.sinks.draw.timeline import GAP, axis, bar, fit, fit_tail, sample_cells, strip
 from stream_ser.text import printable
 
 #: More stretches than this are not listed: who wants them all wants CSV or JSON lines.

@@ -28,8 +28,8 @@ import torchaudio
 from numpy.typing import NDArray
 
 from stream_ser.config import FeatureConfig
-from stream_ser.features import LogMel, log_mel
-from stream_ser.framer import Framer
+from stream_ser.features.framing import Framer
+from stream_ser.features.log_mel import LogMel, log_mel
 
 Array = NDArray[np.float32]
 CONFIG = FeatureConfig()

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter
 
-from stream_ser.train.plots import BLUE, GREY, INK, ORANGE, save, tidy
+from stream_ser.train.evaluation.plots import BLUE, GREY, INK, ORANGE, save, tidy
 
 COLOURS = {"streaming-septr": BLUE, "multitask": ORANGE, "septr": GREY}
 

@@ -29,13 +29,13 @@ from typing import Any
 
 import numpy as np
 
-from stream_ser import providers
 from stream_ser.bench import machine
 from stream_ser.bench.runs import Spread
-from stream_ser.binding import Bound
-from stream_ser.card import FEATURES, LOG_PROBS, LOGITS
-from stream_ser.engine import INPUT_NAME, Engine, available_providers, load, open_session
 from stream_ser.errors import StreamSerError
+from stream_ser.runtime import providers
+from stream_ser.runtime.card.recognition import FEATURES, LOG_PROBS, LOGITS
+from stream_ser.runtime.engine import INPUT_NAME, Engine, available_providers, load, open_session
+from stream_ser.runtime.io_binding import Bound
 
 WARM_UP = 10
 
@@ -116,7 +116,7 @@ def write_published(engine: Engine, path: Path) -> None:
     Raises:
         StreamSerError: the model hears no windows.
     """
-    from stream_ser.export.to_onnx import write_onnx
+    from stream_ser.export.checkpoints import write_onnx
     from stream_ser.models.septr import SepTr, SepTrConfig
 
     card = engine.card

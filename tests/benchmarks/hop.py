@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from stream_ser import Prediction, Recognizer, load
-from stream_ser.audio import read_blocks
+from stream_ser.audio.decode import read_blocks
 
 CLIP = Path(__file__).parents[2] / "stream_ser" / "assets" / "demo.flac"
 

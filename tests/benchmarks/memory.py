@@ -17,8 +17,8 @@ from pathlib import Path
 import click
 import numpy as np
 
-from stream_ser.card import Card
-from stream_ser.engine import Engine, load
+from stream_ser.runtime.card.recognition import Card
+from stream_ser.runtime.engine import Engine, load
 
 #: Before anything is timed.
 _WARM_UP = 50
@@ -32,7 +32,7 @@ def streaming_card() -> Card:
     labels = load("septr", "cpu").card.labels
     zeros, ones = (0.0,) * config.features.n_mels, (1.0,) * config.features.n_mels
     card = Card("streaming-septr", labels, config.features, zeros, ones, config.window)
-    from stream_ser.export.streaming import states_of
+    from stream_ser.export.kinds.streaming import states_of
     from stream_ser.models.streaming_septr import StreamingSepTr, StreamingSepTrConfig
 
     assert isinstance(config.model, StreamingSepTrConfig)

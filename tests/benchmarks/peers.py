@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from stream_ser.bench import machine, material
 from stream_ser.bench.runs import Spread
-from stream_ser.engine import DEFAULT_MODEL
+from stream_ser.runtime.engine import DEFAULT_MODEL
 
 RATE = 16_000
 #: From the newest hop of samples to whatever the peer makes of it.

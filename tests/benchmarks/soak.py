@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_ser.audio import read_blocks
-from stream_ser.engine import DEFAULT_MODEL, load
+from stream_ser.audio.decode import read_blocks
 from stream_ser.events import Block, Decision, Gap, Prediction
-from stream_ser.pipeline import Recognizer
-from stream_ser.silero import Hearing, Memory
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.runtime.engine import DEFAULT_MODEL, load
 from stream_ser.sinks.jsonl import JsonLines
-from stream_ser.sources import resampled
+from stream_ser.sources.block_resampler import resampled
+from stream_ser.vad.silero import Hearing, Memory
 
 CLIP = Path(__file__).parents[2] / "stream_ser" / "assets" / "demo.flac"
 LIMIT_BYTES = 5e6

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from stream_ser.bench import material
-from stream_ser.engine import DEFAULT_MODEL, load
-from stream_ser.pool import RecognizerPool
+from stream_ser.recognition.pool import RecognizerPool
+from stream_ser.runtime.engine import DEFAULT_MODEL, load
 
 #: What the first streams take is the runtime's own.
 FIRST = 20

@@ -156,8 +156,8 @@ def make_step(variant: str, options: Options) -> Callable[[], float]:
 
         return plain
 
+    from stream_ser.train.config import TrainConfig
     from stream_ser.train.optimization import Optimization
-    from stream_ser.train.recipe import TrainConfig
 
     config = TrainConfig(lr=1e-4, precision=options.precision)
     learner = published(options.mels, options.frames, recompute=variant == "recompute").to(device)

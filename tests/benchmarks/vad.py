@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stream_ser.audio import read_blocks
-from stream_ser.cli._inputs import AUDIO_SUFFIXES
-from stream_ser.silero import Memory, SileroNetwork
-from stream_ser.vad import VoiceDetector
+from stream_ser.audio.decode import read_blocks
+from stream_ser.cli.options.inputs import AUDIO_SUFFIXES
+from stream_ser.vad.detector import VoiceDetector
+from stream_ser.vad.silero import Memory, SileroNetwork
 
 RATE_HZ = 16_000
 CLIP = Path(__file__).parents[2] / "stream_ser" / "assets" / "demo.flac"

@@ -5,7 +5,7 @@ spectrogram: masks and mix-up. Ahead of training: further copies of the set (``e
 generator or the seed that is passed in, so a seed reproduces a run.
 """
 
-from stream_ser.train.waves import coloured_noise
+from stream_ser.train.data.pcm16 import coloured_noise
 
 from .config import EXPANSIONS, AugmentConfig
 from .copies import expanded, pitch_shifted, stretched, with_speeds

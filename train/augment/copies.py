@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torchaudio import functional as audio
 
 from stream_ser.errors import DataError
-from stream_ser.train.waves import Wave, Waves, to_float32, to_int16
+from stream_ser.train.data.pcm16 import Wave, Waves, to_float32, to_int16
 
 from .config import EXPANSIONS, AugmentConfig
 from .noise import add_noise

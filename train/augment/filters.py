@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from stream_ser.train.waves import Wave
+from stream_ser.train.data.pcm16 import Wave
 
 #: Edges of the telephone band, Hz (ITU-T G.120), and the order of the Butterworth slopes that stand for its filters.
 TELEPHONE_HZ = (300.0, 3_400.0)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_ser.train.waves import Wave, coloured_noise, to_float32
+from stream_ser.train.data.pcm16 import Wave, coloured_noise, to_float32
 
 Sample = TypeVar("Sample", np.float32, np.int16)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stream_ser.train.waves import Wave
+from stream_ser.train.data.pcm16 import Wave
 
 
 def convolved(wave: Wave, room: Wave) -> Wave:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_ser.audio import read_blocks
+from stream_ser.audio.decode import read_blocks
 from stream_ser.errors import DataError
-from stream_ser.train.corpora import AUDIO_SUFFIXES
-from stream_ser.train.waves import Wave, to_int16
+from stream_ser.train.data.corpora import AUDIO_SUFFIXES
+from stream_ser.train.data.pcm16 import Wave, to_int16
 
 from .config import AugmentConfig
 

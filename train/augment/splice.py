@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stream_ser.train.waves import Wave
+from stream_ser.train.data.pcm16 import Wave
 
 from .config import AugmentConfig
 

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stream_ser.errors import DataError, TrainError
-from stream_ser.train import report
+from stream_ser.train.evaluation import report
 from stream_ser.train.metrics import Scores, score
-from stream_ser.train.record import PREDICTIONS
+from stream_ser.train.run_folder import PREDICTIONS
 
 from .command import Command
 

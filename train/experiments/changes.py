@@ -2,10 +2,10 @@
 
 ``python -m stream_ser.train.experiments.changes septr --data crema-d=PATH --out R.json``
 
-Clips of one speaker are cut to their speech and joined without a pause (:mod:`stream_ser.train.joins`): two emotions in
-one utterance, and three clips of one emotion. The runtime hears the joined streams with one threshold after the other,
-and each clip alone. So the threshold of the bundled models was chosen, on validation speakers: the one that training
-speakers (``--speaker``) suggest cuts more often there.
+Clips of one speaker are cut to their speech and joined without a pause (:mod:`stream_ser.train.data.joined_clips`): two
+emotions in one utterance, and three clips of one emotion. The runtime hears the joined streams with one threshold after
+the other, and each clip alone. So the threshold of the bundled models was chosen, on validation speakers: the one that
+training speakers (``--speaker``) suggest cuts more often there.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 
 import click
 
-from stream_ser.engine import DEFAULT_MODEL, load
 from stream_ser.events import Decision
-from stream_ser.pipeline import Recognizer
-from stream_ser.train.joins import JoinConfig, joined, score_cuts
-from stream_ser.train.selection import load_corpora
-from stream_ser.train.stream_scores import hear
-from stream_ser.train.streams import Placed, Stream, StreamConfig
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.runtime.engine import DEFAULT_MODEL, load
+from stream_ser.train.data.joined_clips import JoinConfig, joined, score_cuts
+from stream_ser.train.data.labels import load_corpora
+from stream_ser.train.data.long_streams import Placed, Stream, StreamConfig
+from stream_ser.train.evaluation.stream_metrics import hear
 
 from .command import Command, make_parent, print_table, progress_bar, write_json
 from .decider import REPORT, TUNE, speakers_of

@@ -25,9 +25,9 @@ import click
 from stream_ser.errors import TrainError
 from stream_ser.models.registry import NETWORKS
 from stream_ser.train.checkpoint import CHECKPOINT
-from stream_ser.train.corpora import CORPORA
-from stream_ser.train.selection import SPLITS, SplitKind
-from stream_ser.train.series import parse_seeds
+from stream_ser.train.data.corpora import CORPORA
+from stream_ser.train.data.labels import SPLITS, SplitKind
+from stream_ser.train.evaluation.series import parse_seeds
 
 from .command import Command, make_parent, write_json
 

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_ser.errors import DataError, TrainError
-from stream_ser.train.compare import mcnemar
-from stream_ser.train.corpora import Clip
+from stream_ser.train.data.corpora import Clip
+from stream_ser.train.data.labels import FOLDED, SPLITS, SplitKind, load_corpora, make_split
+from stream_ser.train.evaluation.mcnemar import mcnemar
 from stream_ser.train.metrics import Floats, Ints, Scores, score, uar_interval
-from stream_ser.train.selection import FOLDED, SPLITS, SplitKind, load_corpora, make_split
 
 from .command import Command, make_parent, print_table, progress_bar, write_json
 from .functionals import FEATURE_SETS, functionals

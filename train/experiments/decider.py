@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,16 +26,16 @@ import click
 import numpy as np
 
 from stream_ser.config import DEFAULT_VAD, DeciderConfig, VadConfig
-from stream_ser.engine import DEFAULT_MODEL, Engine, load
 from stream_ser.errors import DataError, OutputError
 from stream_ser.events import Change, Prediction
-from stream_ser.pipeline import Recognizer
-from stream_ser.train.confidence import confidences
-from stream_ser.train.corpora import Clip
-from stream_ser.train.evaluate import of_speakers
-from stream_ser.train.selection import load_corpora
-from stream_ser.train.stream_scores import Heard, StreamScores, decide, hear, score
-from stream_ser.train.streams import Placed, Stream, StreamConfig, streams
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.runtime.engine import DEFAULT_MODEL, Engine, load
+from stream_ser.train.data.corpora import Clip
+from stream_ser.train.data.labels import load_corpora
+from stream_ser.train.data.long_streams import Placed, Stream, StreamConfig, streams
+from stream_ser.train.evaluation.confidence import confidences
+from stream_ser.train.evaluation.evaluate import of_speakers
+from stream_ser.train.evaluation.stream_metrics import Heard, StreamScores, decide, hear, score
 
 from .command import Command, make_parent, print_table, progress_bar, write_json
 
@@ -71,7 +71,7 @@ MIN_SILENCE_S = (0.5,)
 LEAST_GAIN = 1e-3
 
 
-def speakers_of(groups: dict[str, list[Clip]], speakers: Sequence[str]) -> list[Clip]:
+def speakers_of(groups: Mapping[str, Sequence[Clip]], speakers: Sequence[str]) -> list[Clip]:
     """All clips of some speakers.
 
     Raises:
@@ -296,8 +296,8 @@ def main(
     """Tune the decider on streams of some speakers and report on others.
 
     By default it is tuned on RAVDESS' actors 17 to 20 and on five of CREMA-D's nine validation actors, and reported on
-    the other four; the bundled model was trained on none of them. `python -m stream_ser.export.settings` writes what
-    was chosen into the model's card.
+    the other four; the bundled model was trained on none of them. `python -m stream_ser.export.decider_settings` writes
+    what was chosen into the model's card.
     """
     make_parent(out)
     make_parent(cache / "predictions")

@@ -3,7 +3,8 @@
 ``python -m stream_ser.train.experiments.edges --data crema-d=PATH --speaker crema-d/1003 --out R.json``
 
 No emotion network takes part. Missed speech and false alarm are shares of the reference time, the latter also where the
-network hears a voice in a clip's own quiet; see :func:`stream_ser.train.streams.speech_span` for the reference.
+network hears a voice in a clip's own quiet; see :func:`stream_ser.train.data.long_streams.speech_span` for the
+reference.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from typing import Any
 import click
 
 from stream_ser.config import SAMPLE_RATE_HZ
-from stream_ser.train.selection import load_corpora
-from stream_ser.train.streams import Stream, StreamConfig, streams
-from stream_ser.train.timeline import Diarization, Span, diarize
-from stream_ser.vad import Voice, VoiceDetector
+from stream_ser.train.data.labels import load_corpora
+from stream_ser.train.data.long_streams import Stream, StreamConfig, streams
+from stream_ser.train.evaluation.diarization import Diarization, Span, diarize
+from stream_ser.vad.detector import Voice, VoiceDetector
 
 from .command import Command, make_parent, print_table, progress_bar, write_json
 from .decider import speakers_of

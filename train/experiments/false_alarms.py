@@ -16,13 +16,13 @@ from typing import Any
 
 import click
 
-from stream_ser.audio import read_blocks
+from stream_ser.audio.decode import read_blocks
 from stream_ser.config import DEFAULT_VAD
-from stream_ser.engine import DEFAULT_MODEL, Engine, load
 from stream_ser.errors import DataError
-from stream_ser.pipeline import Recognizer
-from stream_ser.train import corpora
-from stream_ser.train.corpora import Clip
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.runtime.engine import DEFAULT_MODEL, Engine, load
+from stream_ser.train.data import corpora
+from stream_ser.train.data.corpora import Clip
 
 from .command import Command, print_table, progress_bar
 from .robustness import ESC50_HUMAN

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_ser.audio import read_blocks
+from stream_ser.audio.decode import read_blocks
 from stream_ser.config import SAMPLE_RATE_HZ
 from stream_ser.errors import DataError, OutputError, TrainError
-from stream_ser.train.corpora import Clip
+from stream_ser.train.data.corpora import Clip
 
 #: Name of a set and the length of its vectors.
 FEATURE_SETS = {"eGeMAPSv02": 88, "ComParE_2016": 6373}

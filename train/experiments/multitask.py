@@ -17,12 +17,13 @@ from typing import Any
 import click
 import torch
 
-from stream_ser.train.ctc import ENGLISH
-from stream_ser.train.multitask import recipe, report
-from stream_ser.train.multitask.data import Material, gather
-from stream_ser.train.multitask.loop import CHECKPOINT, MultitaskTrainer
-from stream_ser.train.multitask.recipe import MultitaskRun
+from stream_ser.train.losses.ctc import ENGLISH
 from stream_ser.train.presets import apply_sections
+from stream_ser.train.tasks.multitask import config as recipe
+from stream_ser.train.tasks.multitask import report
+from stream_ser.train.tasks.multitask.config import MultitaskRun
+from stream_ser.train.tasks.multitask.data import Material, gather
+from stream_ser.train.tasks.multitask.task import CHECKPOINT, MultitaskTrainer
 
 from .command import Command, make_parent, print_table, write_json
 

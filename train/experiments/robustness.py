@@ -24,15 +24,15 @@ import torch
 import torchaudio.functional as audio
 from numpy.typing import NDArray
 
-from stream_ser.audio import read_blocks
-from stream_ser.engine import Engine, load
+from stream_ser.audio.decode import read_blocks
 from stream_ser.errors import DataError
-from stream_ser.pipeline import Recognizer
-from stream_ser.train import corpora
+from stream_ser.recognition.recognizer import Recognizer
+from stream_ser.runtime.engine import Engine, load
 from stream_ser.train.augment import coloured_noise
-from stream_ser.train.corpora import Clip
+from stream_ser.train.data import corpora
+from stream_ser.train.data.corpora import Clip
+from stream_ser.train.data.labels import load_corpora
 from stream_ser.train.metrics import score
-from stream_ser.train.selection import load_corpora
 
 from .command import Command, make_parent, print_table, progress_bar, write_json
 

@@ -14,26 +14,26 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stream_ser.engine import load
 from stream_ser.errors import DataError, TrainError
 from stream_ser.models.separator import STFTBasis, frame_sizes
-from stream_ser.separator import Separator, SeparatorStream
+from stream_ser.runtime.engine import load
+from stream_ser.separation.separator import Separator, SeparatorStream
 from stream_ser.train.augment import coloured_noise
-from stream_ser.train.corpora import load as load_corpus
-from stream_ser.train.corpora import parse_data_option
-from stream_ser.train.selection import load_corpora
-from stream_ser.train.separation import folder
-from stream_ser.train.separation.loop import in_order
-from stream_ser.train.separation.metrics import si_sdr, si_snr
-from stream_ser.train.separation.mixtures import draw_many, load_pools
-from stream_ser.train.separation.recipe import MixtureConfig
+from stream_ser.train.data.corpora import load as load_corpus
+from stream_ser.train.data.corpora import parse_data_option
+from stream_ser.train.data.labels import load_corpora
+from stream_ser.train.tasks.separation import mixture_folder
+from stream_ser.train.tasks.separation.config import MixtureConfig
+from stream_ser.train.tasks.separation.metrics import si_sdr, si_snr
+from stream_ser.train.tasks.separation.mixtures import draw_many, load_pools
+from stream_ser.train.tasks.separation.task import in_order
 
 from . import robustness
 from .command import Command, make_parent, print_table, progress_bar, write_json
@@ -168,7 +168,7 @@ _seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_defau
 def two(models: tuple[str, ...], mixtures: Path, out: Path) -> None:
     """Voices that speak at the same time: a set on disk, by the share of time in which they do."""
     make_parent(out)
-    whole = folder.read(mixtures)
+    whole = mixture_folder.read(mixtures)
     rate = whole.sample_rate
     methods: dict[str, Method] = {"mixture": unprocessed}
     methods |= {name: separate_by(Separator(name), rate) for name in models}
@@ -211,7 +211,7 @@ def noise(
     """Speech in noise, held-out speakers and noises, from -5 to 15 dB."""
     make_parent(out)
     corpus = load_corpus(*parse_data_option([data])[0])
-    kind = "generated" if noise == "generated" else "recorded"
+    kind: Literal["generated", "recorded"] = "generated" if noise == "generated" else "recorded"
     config = MixtureConfig(sample_rate=int(rate), speakers=1, noise=kind)
     pool = load_pools([corpus], noise, config.sample_rate, seed, ("test",))["test"]
     methods: dict[str, Method] = {"mixture": unprocessed}

@@ -3,9 +3,9 @@
 ``python -m stream_ser.train.experiments.sessions --data CORPUS=PATH... [--leave-out CORPUS] --cache DIR --out FILE``
 
 It is measured on frozen Whisper features or, with ``--run``, on what a trained network makes of the clips in the
-running program (:mod:`stream_ser.train.utterances`): the features that it learnt from a teacher's file, or else its
-embeddings. Then also added to the network's own logits, of which it changes as much as it changes those of the head on
-the features: that is what the runtime does. ``--head FILE`` writes it for ``stream-ser export --memory FILE``.
+running program (:mod:`stream_ser.train.evaluation.utterances`): the features that it learnt from a teacher's file, or
+else its embeddings. Then also added to the network's own logits, of which it changes as much as it changes those of the
+head on the features: that is what the runtime does. ``--head FILE`` writes it for ``stream-ser export --memory FILE``.
 
 A linear head with a memory (:mod:`stream_ser.models.session`) is fitted on the training speakers and measured on the
 validation speakers of each corpus, or on all speakers of a corpus that was left out, among the classes that it has.
@@ -26,9 +26,11 @@ from numpy.typing import NDArray
 from stream_ser.errors import DataError, TrainError
 from stream_ser.models.session import SessionHead, VoiceAdapter
 from stream_ser.models.streaming_septr import StreamingSepTr
-from stream_ser.train import selection, session, utterances, voice_head
-from stream_ser.train.corpora import EMOTIONS, Corpus
-from stream_ser.train.taught import key_of
+from stream_ser.train.data import labels
+from stream_ser.train.data.corpora import EMOTIONS, Corpus
+from stream_ser.train.data.teacher_scores import key_of
+from stream_ser.train.evaluation import sessions, utterances
+from stream_ser.train.transfer import voice_head
 
 from .command import Command, make_parent, print_table, progress_bar, write_json
 from .teacher import LAYERS, pooled, unheard_posteriors
@@ -108,7 +110,7 @@ def write_head(path: Path, pupil: Pupil, head: SessionHead, mean: Floats, std: F
 )
 @click.option("--layer", type=click.IntRange(1, LAYERS), default=2, show_default=True, help="Of Whisper's encoder.")
 @click.option(
-    "--same", type=float, default=session.SAME_WEIGHT, show_default=True, help="Weight of one-emotion sessions."
+    "--same", type=float, default=sessions.SAME_WEIGHT, show_default=True, help="Weight of one-emotion sessions."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--draws", type=click.IntRange(min=1), default=3, show_default=True, help="Of sessions, averaged.")
@@ -133,7 +135,7 @@ def main(
             make_parent(path)
     if head_file is not None and run is None:
         raise TrainError("--head writes the memory of a network, and there is none: give it with --run")
-    corpora = selection.load_corpora(data, "common")
+    corpora = labels.load_corpora(data, "common")
     if unknown := sorted(set(left_out) - {corpus.name for corpus in corpora}):
         raise DataError(f"--leave-out {unknown[0]}: not among the corpora")
     clips = [clip for corpus in corpora for clip in corpus.clips]
@@ -152,26 +154,26 @@ def main(
     features = ((features - mean) / std).astype(np.float32)
     truth = np.asarray([EMOTIONS.index(clip.label) for clip in clips], np.int64)
     numbers = np.unique(speakers, return_inverse=True)[1].astype(np.int64)
-    whole = session.Utterances(features, truth, numbers, len(EMOTIONS), EMOTIONS.index("neutral"))
+    whole = sessions.Utterances(features, truth, numbers, len(EMOTIONS), EMOTIONS.index("neutral"))
     known = whole.select(train)
     heard = [speaker for speaker, chosen in zip(speakers, train, strict=True) if chosen]
     posteriors = unheard_posteriors(known.embeddings, known.truth, heard, len(EMOTIONS))
-    head = session.fit(known, posteriors, same=same, seed=seed)
+    head = sessions.fit(known, posteriors, same=same, seed=seed)
     results = {}
     for corpus in corpora:
         chosen = usable & (names == corpus.name)
         if corpus.name not in left_out:
             chosen &= np.asarray([clip.part == "validation" for clip in clips])
         if chosen.any():
-            results[corpus.name] = session.measure(head, whole.select(chosen), draws=draws)
+            results[corpus.name] = sessions.measure(head, whole.select(chosen), draws=draws)
             if pupil is not None:
-                added = session.measure(head, whole.select(chosen), pupil.logits[chosen], draws=draws)
+                added = sessions.measure(head, whole.select(chosen), pupil.logits[chosen], draws=draws)
                 results[f"{corpus.name}, with the network's own logits"] = added
     for name, table in results.items():
         who = "left out of training" if name.partition(",")[0] in left_out else "validation speakers"
         title = f"{name}, {who}, UAR after ... heard"
         rows = [[mix, *(f"{value:.3f}" for value in row.values())] for mix, row in table.items()]
-        print_table(title, ["mix", *map(str, session.SHOWN)], rows)
+        print_table(title, ["mix", *map(str, sessions.SHOWN)], rows)
     about = {"same": same, "seed": seed, "left_out": list(left_out), "uar": results}
     if out is not None:
         write_json(out, {"run": str(run or ""), "layer": layer, "clips without a voice": int((~usable).sum()), **about})

@@ -2,14 +2,14 @@
 
 ``python -m stream_ser.train.experiments.teacher --data CORPUS=PATH... --plain CORPUS=PATH... --cache DIR --out FILE``
 
-The features are the mean over time of the outputs of Whisper's layers 2 and 3 (:mod:`stream_ser.train.whisper`). A
-linear head on them, centred on each speaker, is fitted on labelled clips; what it says of a training speaker comes from
-a head that has not heard that speaker (five folds by speaker). Validation clips are neither fitted on nor taught.
-The features to be learnt are scores: what linear heads on layer 2, on layer 3 and on both give for each class before
-the softmax. Half of the heads were fitted on features centred on the speaker and are applied without centring: such a
-score minus its mean over a session is the score of a centred head, so that a pupil who gives the scores can be centred
-as the teacher was. Behind them stand leading principal components. Emotion lies in directions of little variance, which
-components alone would leave out (LOG.md). All have unit variance.
+The features are the mean over time of the outputs of Whisper's layers 2 and 3
+(:mod:`stream_ser.train.transfer.whisper`). A linear head on them, centred on each speaker, is fitted on labelled clips;
+what it says of a training speaker comes from a head that has not heard that speaker (five folds by speaker). Validation
+clips are neither fitted on nor taught. The features to be learnt are scores: what linear heads on layer 2, on layer 3
+and on both give for each class before the softmax. Half of the heads were fitted on features centred on the speaker and
+are applied without centring: such a score minus its mean over a session is the score of a centred head, so that a pupil
+who gives the scores can be centred as the teacher was. Behind them stand leading principal components. Emotion lies in
+directions of little variance, which components alone would leave out (LOG.md). All have unit variance.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from stream_ser.config import FeatureConfig
-from stream_ser.train import selection, whisper
-from stream_ser.train.corpora import EMOTIONS, Clip, Corpus
-from stream_ser.train.dataset import read_waves
+from stream_ser.train.data import labels
+from stream_ser.train.data.corpora import EMOTIONS, Clip, Corpus
+from stream_ser.train.data.pcm16 import to_float32
+from stream_ser.train.data.teacher_scores import key_of
+from stream_ser.train.data.windows import read_waves
 from stream_ser.train.metrics import score, softmax
-from stream_ser.train.taught import key_of
-from stream_ser.train.waves import to_float32
+from stream_ser.train.transfer import whisper
 
 from .command import Command, make_parent, progress_bar
 
@@ -192,8 +193,8 @@ def standardized(x: Floats) -> Floats:
 def main(data: tuple[str, ...], plain: tuple[str, ...], cache: Path | None, width: int, out: Path) -> None:
     """Write a teacher's file, and print as JSON what its heads are worth on speakers that they have not heard."""
     make_parent(out)
-    labelled = selection.load_corpora(data, "common")
-    others = selection.load_plain(plain) if plain else []
+    labelled = labels.load_corpora(data, "common")
+    others = labels.load_plain(plain) if plain else []
     corpora = (*labelled, *others)
     heard = []
     for corpus in corpora:

@@ -1,0 +1,1 @@
+"""The streaming recogniser: buffering, prediction, decisions."""

@@ -1,0 +1,1 @@
+"""Characters and colours that views share."""

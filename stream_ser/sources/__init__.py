@@ -1,0 +1,1 @@
+"""Sources of audio: files, microphones, replays."""

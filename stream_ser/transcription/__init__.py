@@ -1,0 +1,1 @@
+"""From CTC output to lines of words."""

@@ -1,0 +1,1 @@
+"""What each kind of network is trained for."""
