@@ -48,4 +48,21 @@ def graph_of(
     finally:
         logger.setLevel(level)
     assert program is not None
-    return program.model_proto
+    model = program.model_proto
+    forget_origin(model)
+    return model
+
+
+def forget_origin(model: onnx.ModelProto) -> None:
+    """Remove what the exporter notes about where each node came from: stack traces with this machine's paths.
+
+    The names of classes go with them; weights, nodes, their names and what is computed stay as they are.
+    """
+    pending = [model.graph]
+    while pending:
+        graph = pending.pop()
+        for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info):
+            del part.metadata_props[:]
+            part.doc_string = ""
+        pending.extend(attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g"))
+    model.doc_string = ""

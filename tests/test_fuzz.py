@@ -1,6 +1,6 @@
 """Damaged audio files, cards and models: refused in one line or read, but no traceback, crash, hang or full memory.
 
-A failure names the case; ``python tests/fuzz_audio.py NUMBER FILE`` and ``fuzz_models.py`` write it into a file.
+A failure names the case: ``python tests/support/fuzz_audio.py NUMBER FILE`` and ``fuzz_models.py`` write it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 
 pytest.importorskip("resource", reason="limits of a process are POSIX's")
 
-WORKER = Path(__file__).with_name("fuzz_worker.py")
+WORKER = Path(__file__).parent / "support" / "fuzz_worker.py"
 #: Lines that libmpg123 prints by itself about damaged MP3 files; nothing in libsndfile's interface turns them off.
 NATIVE_NOISE = ("Note: ", "Warning: Xing stream size off", "[src/libmpg123/", "Warning: Encountered more data")
 #: Give up after this many crashes: each costs the start of a process.

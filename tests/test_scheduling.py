@@ -32,7 +32,7 @@ def test_it(number):
 
 
 def test_all_files_with_a_sound_server_or_signals_are_one_group() -> None:
-    groups = {path.stem: group_of(path) for path in TESTS.glob("test_*.py")}
+    groups = {path.stem: group_of(path) for path in TESTS.rglob("test_*.py")}
     found = {name for name, group in groups.items() if group == "real_time"}
     assert found == {"test_endings", "test_live", "test_live_capture", "test_live_faults", "test_live_streams"}
     assert groups["test_train"] == groups["test_pretrained"] == "septr_run"
@@ -48,7 +48,7 @@ def test_groups_and_files_stay_on_one_worker(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env={**os.environ, "PYTHONPATH": str(TESTS / "support")},
         capture_output=True,
         text=True,
         timeout=120,

@@ -1,4 +1,4 @@
-"""ONNX models: found, checked against their card, run. The only module that knows onnxruntime."""
+"""ONNX models: found, checked against their card, run. It and :mod:`.io_binding` alone know onnxruntime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The driver loop, and what the commands that run it share."""
+"""Recognisers for the commands: a model loaded once, its settings as asked for."""
 
 from __future__ import annotations
 
