@@ -13,7 +13,7 @@ from stream_ser.config import FeatureConfig, WindowConfig
 from stream_ser.runtime.card.base import State
 from stream_ser.runtime.card.recognition import CARD_KEY, Card
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 LABELS = ("anger", "disgust", "fear", "happy", "neutral", "sad")
