@@ -33,7 +33,7 @@ from stream_ser.config import DEFAULT_VAD
 from stream_ser.errors import AudioError, ModelError, OutputError, TrainError
 from stream_ser.events import Block
 from stream_ser.features.normalization import Normalizer
-from stream_ser.recognition.inference import Ask, answer
+from stream_ser.recognition.inference import ModelRequest, answer
 from stream_ser.recognition.recognizer import Recognizer
 from stream_ser.runtime.card.recognition import FEATURES, Card
 from stream_ser.runtime.engine import INPUT_NAME, Engine, open_session
@@ -323,7 +323,7 @@ def _asks(engine: Engine, split: Split | None) -> Iterator[list[Feed]]:
     card = engine.card
     normalize = Normalizer(card.features, card.mean, card.std, engine.frames)
 
-    def feed(ask: Ask) -> Feed:
+    def feed(ask: ModelRequest) -> Feed:
         values = np.empty((1, card.features.n_mels, engine.frames), dtype=np.float32)
         normalize(ask.frames, values[0])
         state = {part.input: np.array(value) for part, value in zip(card.states, ask.state, strict=True)}
@@ -338,7 +338,7 @@ def _asks(engine: Engine, split: Split | None) -> Iterator[list[Feed]]:
             with contextlib.suppress(StopIteration, AudioError):  # the latter: too short
                 ask = next(work)
                 while True:
-                    if isinstance(ask, Ask):
+                    if isinstance(ask, ModelRequest):
                         asks.append(feed(ask))
                     ask = work.send(answer(engine, ask))
         yield asks[-CALIBRATION_ASKS:]

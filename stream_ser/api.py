@@ -80,6 +80,9 @@ class _Samples:
     """An array as a source."""
 
     name = "samples"
+    parts = ("",)
+    overflows = 0
+    warning = None
 
     def __init__(self, samples: NDArray[np.floating], sample_rate: int) -> None:
         self.sample_rate = sample_rate
@@ -90,6 +93,9 @@ class _Samples:
         size = max(1, self.sample_rate // 10)
         for first in range(0, len(self._samples), size):
             yield Block(np.asarray(self._samples[first : first + size], dtype=np.float32))
+
+    def close(self) -> None:
+        """There is nothing to release."""
 
 
 def recognize(
@@ -206,5 +212,5 @@ def _recognition(recognizer: Recognizer, source: Source) -> Recognition:
         summary.samples / rate,
         rate,
         events,
-        getattr(source, "warning", None),
+        source.warning,
     )

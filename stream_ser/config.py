@@ -25,18 +25,6 @@ GATHER_S = 0.2
 Normalization = Literal["corpus", "level", "sample"]
 
 
-def exact_div(numerator: int, denominator: int) -> int:
-    """Integer division that refuses a remainder.
-
-    Raises:
-        ValueError: ``denominator`` does not divide ``numerator``.
-    """
-    quotient, remainder = divmod(numerator, denominator)
-    if remainder:
-        raise ValueError(f"{denominator} does not divide {numerator} exactly")
-    return quotient
-
-
 def seconds_to_frames(seconds: float, hop_length: int, sample_rate: int = SAMPLE_RATE_HZ) -> int:
     """Length in frames of a duration that must be a whole number of hops.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Lane:
+class StreamRun:
     """One stream on its way from a source to its results.
 
     Attributes:
@@ -73,12 +73,12 @@ def drive(
     name: str | None = None,
     on_block: Callable[[Block], None] | None = None,
 ) -> Summary:
-    """Push a source of one stream through a recogniser into sinks until the source ends; see :class:`Lane`.
+    """Push a source of one stream through a recogniser into sinks until the source ends; see :class:`StreamRun`.
 
     Raises:
         StreamSerError: what the source or the recogniser raise.
     """
-    lane = Lane(name or source.name, recognizer, sinks, on_block)
+    lane = StreamRun(name or source.name, recognizer, sinks, on_block)
     drive_all(((0, block) for block in source), [(source.sample_rate, [lane])])
     assert lane.summary is not None
     return lane.summary
@@ -86,13 +86,13 @@ def drive(
 
 def drive_all(
     captured: Generator[tuple[int, Block], None, None],
-    lanes: Sequence[tuple[int, Sequence[Lane]]],
+    lanes: Sequence[tuple[int, Sequence[StreamRun]]],
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Push sources through recognisers into sinks until they end, all in this thread.
 
     Args:
-        captured: number of the source and block, as ``streams.Together`` gives them; closed here.
+        captured: number of the source and block, as ``streams.MergedSources`` gives them; closed here.
         lanes: of each source, its rate in Hz and its streams, as ``streams.split`` gives them.
         should_stop: asked after every block.
 
@@ -108,7 +108,7 @@ def drive_all(
     ]
     for lane, resampler in zip(every, itertools.chain.from_iterable(resamplers), strict=True):
         lane.resampler = resampler
-    opened: list[tuple[Sink, Lane]] = []
+    opened: list[tuple[Sink, StreamRun]] = []
     failure: StreamSerError | None = None
     try:
         for lane in every:

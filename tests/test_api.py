@@ -10,7 +10,7 @@ import soundfile
 from cli_fakes import FakeMicrophone, blocks_of, noise
 
 import stream_ser as ss
-from stream_ser.driver import Lane, drive_all
+from stream_ser.driver import StreamRun, drive_all
 from stream_ser.errors import AudioError, DeviceError, ModelError
 from stream_ser.events import Block, Event
 
@@ -170,7 +170,7 @@ def test_what_is_needed_counts_what_a_resampler_holds(engine, monkeypatch, rate,
         monkeypatch.setattr("stream_ser.api.Microphone", Fake)
         assert list(ss.listen(model=engine, vad=None))
     else:
-        lane = Lane("lane", ss.Recognizer(engine, vad=None), [])
+        lane = StreamRun("lane", ss.Recognizer(engine, vad=None), [])
         drive_all(((0, block) for block in given_out(lambda: lane.needs_s)), [(rate, [lane])])
     grid = grid_s(engine, 6.0)
     assert len(found) == 100

@@ -139,17 +139,6 @@ class NgramModel:
             total += gained
         return total
 
-    def perplexity(self, sentences: Iterable[Sequence[str]]) -> float:
-        """Of sentences, a unit, their ends included.
-
-        Raises:
-            ValueError: there is no sentence.
-        """
-        found = [(self.log_prob(sentence), len(sentence) + 1) for sentence in sentences]
-        if not found:
-            raise ValueError("there is no sentence to measure the perplexity of; give one or more")
-        return math.exp(-math.fsum(p for p, _ in found) / sum(n for _, n in found))
-
 
 def _counts(texts: Sequence[Ngram], order: int) -> list[Counter[Ngram]]:
     """How often each n-gram occurs; below the highest order, after how many different units it does.

@@ -58,18 +58,6 @@ class Vocabulary:
             raise ValueError(f"characters are {self.characters!r}, but the case is {self.case}")
 
     @classmethod
-    def of(cls, texts: Iterable[str], case: Case = "upper", keep: str = "'") -> Vocabulary:
-        """The characters of some transcripts: their letters and digits, the space, and of ``keep`` what occurs.
-
-        Raises:
-            DataError: no text holds a letter.
-        """
-        found = {character for text in texts for character in _normalise(text, case, keep)}
-        if not found:
-            raise DataError("the transcripts hold no letter; give texts, or a vocabulary of your own")
-        return cls("".join(sorted(found | {SPACE})), case)
-
-    @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Vocabulary:
         """What :meth:`as_dict` gave."""
         return cls(content["characters"], content["case"])

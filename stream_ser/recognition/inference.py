@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from stream_ser.runtime.engine import Engine, State, Step
 from stream_ser.runtime.requests import finished
-from stream_ser.vad.detector import Listen
+from stream_ser.vad.detector import VadRequest
 from stream_ser.vad.silero import Hearing
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ModelRequest:
     """A question to the model's network.
 
     Attributes:
@@ -37,19 +37,19 @@ class Ask:
 
 T = TypeVar("T")
 #: To the model's network, or to that of voice activity detection.
-Question = Ask | Listen
+Request = ModelRequest | VadRequest
 Answer = Step | Hearing
 #: Work that asks, is sent a :class:`Step` or a :class:`Hearing` for each question, and ends with a result.
-Asking = Generator[Question, Any, T]
+Asking = Generator[Request, Any, T]
 
 
-def answer(engine: Engine, ask: Question) -> Answer:
+def answer(engine: Engine, ask: Request) -> Answer:
     """One question, to an engine or to the network that it names.
 
     Raises:
         ModelError: see :meth:`Engine.step` and :meth:`stream_ser.vad.silero.SileroNetwork.hear`.
     """
-    if isinstance(ask, Listen):
+    if isinstance(ask, VadRequest):
         return ask.network.hear([ask.chunk], [ask.memory])[0]
     if engine.card.states:
         return engine.step(ask.frames, ask.state)
@@ -58,23 +58,23 @@ def answer(engine: Engine, ask: Question) -> Answer:
     return Step(probabilities, None, (), time.perf_counter() - started)
 
 
-def answers(engine: Engine, asks: Sequence[Question]) -> Sequence[Answer]:
+def answers(engine: Engine, asks: Sequence[Request]) -> Sequence[Answer]:
     """Several questions of different streams, all to one network, in one call where it takes them.
 
     Raises:
         ModelError: see :meth:`Engine.together` and :meth:`stream_ser.vad.silero.SileroNetwork.hear`.
     """
-    listens = [ask for ask in asks if isinstance(ask, Listen)]
+    listens = [ask for ask in asks if isinstance(ask, VadRequest)]
     if listens:
         assert len(listens) == len(asks)
         return listens[0].network.hear([ask.chunk for ask in listens], [ask.memory for ask in listens])
-    windows = [ask for ask in asks if isinstance(ask, Ask)]
+    windows = [ask for ask in asks if isinstance(ask, ModelRequest)]
     if len(windows) < 2 or not engine.batches:
         return [answer(engine, ask) for ask in windows]
     return engine.together([ask.frames for ask in windows], [ask.state for ask in windows])
 
 
-def answered(asking: Asking[T], engine: Engine, asked: Question | None = None) -> T:
+def answered(asking: Asking[T], engine: Engine, asked: Request | None = None) -> T:
     """Do the work of one stream, its questions answered at once.
 
     Args:

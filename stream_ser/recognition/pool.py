@@ -29,11 +29,11 @@ from numpy.typing import NDArray
 from stream_ser.config import DEFAULT_VAD, DeciderConfig, VadConfig
 from stream_ser.errors import ModelError, OverloadError, StreamSerError
 from stream_ser.events import Block, Event
-from stream_ser.recognition.inference import Answer, Ask, Asking, Question, answer, answered, answers
+from stream_ser.recognition.inference import Answer, Asking, ModelRequest, Request, answer, answered, answers
 from stream_ser.recognition.recognizer import Recognizer
 from stream_ser.recognition.voice_profile import VoiceProfile
 from stream_ser.runtime.engine import DEFAULT_MODEL, Engine, load
-from stream_ser.vad.detector import Listen
+from stream_ser.vad.detector import VadRequest
 
 #: What to do with audio for which a stream's queue has no room: ``drop-oldest``, lose what has waited longest, a gap in
 #: the events; ``refuse``, take nothing and raise, so that whoever pushes waits.
@@ -82,7 +82,7 @@ class _Stream:
     #: In line, or being worked on.
     busy: bool = False
     work: Asking[list[Event]] | None = None
-    ask: Question | None = None
+    ask: Request | None = None
 
 
 class RecognizerPool:
@@ -238,7 +238,7 @@ class RecognizerPool:
             if state.ask is None:
                 self._advance(state, None, done)
             if state.ask is not None:
-                (listening if isinstance(state.ask, Listen) else self._held).append(state)
+                (listening if isinstance(state.ask, VadRequest) else self._held).append(state)
         self._serve(listening, done)
         self._patience = self._patience - 1 if self._held else _PATIENCE
         if len(self._held) >= self._asks or not (self._line and self._patience):
@@ -380,7 +380,7 @@ def fastest_batch(engine: Engine, most: int = MOST_AT_ONCE, rounds: int = 6) -> 
         return 1
     features = engine.card.features
     silence = float(np.log(features.log_floor))
-    ask = Ask(np.full((engine.frames, features.n_mels), silence, np.float32), engine.initial_state())
+    ask = ModelRequest(np.full((engine.frames, features.n_mels), silence, np.float32), engine.initial_state())
     # What streams do between two calls goes over the caches, and the first of a batch finds the weights out of them.
     others = np.zeros(_CACHES // 4, dtype=np.float32)
 

@@ -43,9 +43,9 @@ from stream_ser.recognition.voice_profile import VoiceProfile
 from stream_ser.recognition.window_predictor import WindowedNetwork
 from stream_ser.runtime.engine import DEFAULT_MODEL, Engine, load
 from stream_ser.runtime.requests import Waits
-from stream_ser.transcription.rescoring import LanguageModel, Respeller
+from stream_ser.transcription.rescoring import LanguageModel, Rescorer
 from stream_ser.vad.detector import Voice, VoiceDetector
-from stream_ser.vad.window_speech import EXTRA, POWER, VOICED, Speech, level_dbfs
+from stream_ser.vad.window_speech import N_AUX, POWER, VOICED, Speech, level_dbfs
 
 
 class Recognizer:
@@ -94,10 +94,10 @@ class Recognizer:
         except ValueError as error:
             raise ModelError(f"{engine.path}: {error}; export the model again") from None
         self._frames = Framer(features.n_fft, features.hop_length)
-        self._newest = np.empty((self._frames.at_once, features.n_mels + EXTRA), dtype=np.float32)
-        self._nothing = np.full(features.n_mels + EXTRA, self._log_mel.silence, dtype=np.float32)
-        self._nothing[-EXTRA:] = 0.0
-        respell = Respeller(self.card, language_model) if language_model else None
+        self._newest = np.empty((self._frames.at_once, features.n_mels + N_AUX), dtype=np.float32)
+        self._nothing = np.full(features.n_mels + N_AUX, self._log_mel.silence, dtype=np.float32)
+        self._nothing[-N_AUX:] = 0.0
+        respell = Rescorer(self.card, language_model) if language_model else None
         self._waits = Waits()
         self._streamed = None
         config = decider or self.card.decider
@@ -115,7 +115,7 @@ class Recognizer:
         self._columns = Framer(
             window.frames,
             window.hop,
-            (features.n_mels + EXTRA,),
+            (features.n_mels + N_AUX,),
             # A streaming network hears every hop; it is asked as late as any other.
             first=window.minimum if self._streamed is None else window.hop,
             fill=self._nothing,
@@ -377,7 +377,7 @@ class Recognizer:
         for frames in self._frames.push(samples):
             values = frames.values
             columns = self._newest[: len(values)]
-            self._log_mel(values, out=columns[:, :-EXTRA])
+            self._log_mel(values, out=columns[:, :-N_AUX])
             power = np.einsum("ij,ij->i", values, values, out=columns[:, POWER])
             power /= np.float32(values.shape[1])
             # The newest chunk that lies within a frame or before it, however far ahead of it the block reaches.
@@ -409,7 +409,7 @@ class Recognizer:
         started = time.perf_counter()
         end -= self._first_column
         speech_from = self._speech.begins(end, new, window, known=self._streamed.listens)
-        yield from self._streamed.hear(window[:, :-EXTRA], end, new, speech_from)
+        yield from self._streamed.hear(window[:, :-N_AUX], end, new, speech_from)
         self._inference_s += time.perf_counter() - started - self._waits.take()
 
     def _predict(
@@ -475,7 +475,7 @@ class Recognizer:
             return (), begin, changes
         if not holds and not (ended and self._windowed.open):
             return (), begin, ()
-        said = yield from self._windowed.hear(window[:, :-EXTRA], begin, end, voice, ended)
+        said = yield from self._windowed.hear(window[:, :-N_AUX], begin, end, voice, ended)
         return said if holds or said[2] else ((), begin, ())
 
     def _emit_lines(self, events: list[Event]) -> None:

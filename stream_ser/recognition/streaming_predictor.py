@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from stream_ser.config import DeciderConfig
 from stream_ser.events import Change
 from stream_ser.recognition.changes import CANDIDATE_S, HORIZON_S, Candidate, ChangeFinder, change
-from stream_ser.recognition.inference import Ask, Asking
+from stream_ser.recognition.inference import Asking, ModelRequest
 from stream_ser.recognition.voice_memory import VoiceMemory
 from stream_ser.runtime.engine import Engine, State, Step
 from stream_ser.runtime.requests import Waits
 from stream_ser.transcription.line_decoder import Line, Transcriber
-from stream_ser.transcription.rescoring import Respeller
+from stream_ser.transcription.rescoring import Rescorer
 
 #: Heard before the voice, seconds: an utterance begins more softly than voice activity detection notices, and networks
 #: are trained on clips that begin before the voice does.
@@ -68,7 +68,7 @@ class StreamedNetwork:
         engine: Engine,
         silence: float,
         config: DeciderConfig | None = None,
-        respell: Respeller | None = None,
+        respell: Rescorer | None = None,
         waits: Waits | None = None,
         pause_s: float = 0.0,
         memory: VoiceMemory | None = None,
@@ -159,7 +159,7 @@ class StreamedNetwork:
         self.memory.finish()
         if self._transcriber is not None:
             for _ in range(-(-self._engine.card.delay_frames // self._hop)):
-                self._spell((yield from self._waits.ask(Ask(self._nothing, self._state))))
+                self._spell((yield from self._waits.ask(ModelRequest(self._nothing, self._state))))
             self._lines += self._transcriber.end()
         self._open = False
 
@@ -211,14 +211,14 @@ class StreamedNetwork:
         return self._lanes if self._changed is None else [*self._lanes, self._changed]
 
     def _step(self, frames: NDArray[np.float32], real: int) -> Asking[None]:
-        step: Step = yield from self._waits.ask(Ask(frames, self._state))
+        step: Step = yield from self._waits.ask(ModelRequest(frames, self._state))
         self.probabilities, self._voice = step.probabilities, step.voice
         self._heard += real
         self._spell(step)
         if not self._finder.active:
             return
         for lane in self._restarted():
-            step = yield from self._waits.ask(Ask(frames, lane.state))
+            step = yield from self._waits.ask(ModelRequest(frames, lane.state))
             lane.state, lane.probabilities, lane.voice = step.state, step.probabilities, step.voice
             if not lane.candidate.judged and self._heard - lane.first >= self._horizon:
                 lane.candidate.after, lane.candidate.judged = step.probabilities, True

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stream_ser.config import DeciderConfig, FeatureConfig
 from stream_ser.events import Change
 from stream_ser.recognition.changes import CANDIDATE_S, HORIZON_S, Candidate, ChangeFinder, change
-from stream_ser.recognition.inference import Ask, Asking
+from stream_ser.recognition.inference import Asking, ModelRequest
 from stream_ser.runtime.requests import Waits
 
 #: A window whose oldest frames, so many, are made silent.
@@ -101,7 +101,7 @@ class WindowedNetwork:
         return (yield from self._ask(self._blank(window, begin))), begin, (change(found),)
 
     def _ask(self, window: NDArray[np.float32]) -> Asking[tuple[float, ...]]:
-        step = yield from self._waits.ask(Ask(window))
+        step = yield from self._waits.ask(ModelRequest(window))
         return tuple(step.probabilities)
 
     def _place(self, window: NDArray[np.float32], end: int, sample: int) -> int:

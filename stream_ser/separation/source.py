@@ -11,10 +11,10 @@ from stream_ser.events import Block
 from stream_ser.separation.separator import Separator, SeparatorStream
 from stream_ser.sources.base import Source
 from stream_ser.sources.block_resampler import BlockResampler, GapMarker
-from stream_ser.sources.parts import parts_of, split
+from stream_ser.sources.parts import split
 
 
-class Separated:
+class SeparatedSource:
     """What a separator makes of a source: a source of more streams, in step with it.
 
     Losses, notices and times of capture stay where they were. Of several streams the blocks are ``(time, stream)``, as
@@ -37,19 +37,23 @@ class Separated:
         self.sample_rate = sample_rate
         count = 1 if index is not None else len(separator.card.sources)
         own = [f"#{number}" for number in range(1, count + 1)] if count > 1 else [""]
-        self.parts = tuple(part + behind for part in parts_of(source) for behind in own)
+        self.parts = tuple(part + behind for part in source.parts for behind in own)
         self._source, self._index = source, index
-        self._streams = [SeparatorStream(separator, sample_rate) for _ in parts_of(source)]
+        self._streams = [SeparatorStream(separator, sample_rate) for _ in source.parts]
 
     @property
     def overflows(self) -> int:
         """How often the device reported that audio was lost."""
-        return getattr(self._source, "overflows", 0)
+        return self._source.overflows
+
+    @property
+    def warning(self) -> str | None:
+        """What was wrong with the source."""
+        return self._source.warning
 
     def close(self) -> None:
-        """Make the iteration end, once what was captured is through, where the source knows how."""
-        if (close := getattr(self._source, "close", None)) is not None:
-            close()
+        """Make the iteration end, once what was captured is through."""
+        self._source.close()
 
     def __iter__(self) -> Iterator[Block]:
         """Blocks until the source ends.

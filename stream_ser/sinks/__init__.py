@@ -7,9 +7,13 @@ command line, and never close the text stream they were given.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from stream_ser.events import Event, StreamInfo, Summary
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Sink(Protocol):
@@ -23,6 +27,22 @@ class Sink(Protocol):
 
     def close(self, summary: Summary | None) -> None:
         """The stream ended; ``summary`` is None where it broke off with an error."""
+
+
+@runtime_checkable
+class AudioSink(Protocol):
+    """A sink that wants the audio, too."""
+
+    def hear(self, samples: NDArray[np.float32]) -> None:
+        """The next samples of the stream, ``(time,)``."""
+
+
+@runtime_checkable
+class TerminalSink(Protocol):
+    """A sink that takes a terminal over."""
+
+    def give_back(self) -> None:
+        """Leave the terminal as it was found; a second time does nothing."""
 
 
 def clock(seconds: float) -> str:

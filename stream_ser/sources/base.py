@@ -10,13 +10,34 @@ from stream_ser.events import Block
 
 
 class Source(Protocol):
-    """What :func:`resampled` and the pipeline's driver ask of a source."""
+    """An iterable of blocks, of one stream or of several that are captured together.
+
+    Attributes:
+        name: what people call it.
+        sample_rate: of the blocks, Hz.
+        parts: suffixes of the name that tell its streams apart, ``("",)`` for one. Blocks are ``(time,)`` for one
+            stream and ``(time, stream)`` for several.
+        overflows: how often the device reported that audio was lost.
+        warning: what was wrong with a source that could be used all the same, known at its end; None for nothing.
+    """
 
     name: str
     sample_rate: int
 
+    @property
+    def parts(self) -> tuple[str, ...]: ...  # noqa: D102 - see the class
+
+    @property
+    def overflows(self) -> int: ...  # noqa: D102
+
+    @property
+    def warning(self) -> str | None: ...  # noqa: D102
+
     def __iter__(self) -> Iterator[Block]:
         """Blocks until the audio ends."""
+
+    def close(self) -> None:
+        """Make the iteration end, once what was captured is through; any thread may call this."""
 
 
 class Closing:

@@ -42,6 +42,9 @@ class FileSource(Closing):
         AudioError: it cannot be opened or is no audio.
     """
 
+    parts = ("",)
+    overflows = 0
+
     def __init__(
         self,
         path: str | os.PathLike[str],

@@ -2,8 +2,8 @@
 
 A source of several streams says in ``parts`` what tells them apart, ``("#1", "#2")``, and gives blocks
 ``(time, stream)``: the channels of a device, or what a separator makes of one. They share a clock, so what is lost, and
-what becomes known of the capture, is so for each of them. :func:`split` takes such a block apart; :class:`Together`
-iterates several sources in the order in which their blocks come.
+what becomes known of the capture, is so for each of them. :func:`split` takes such a block apart;
+:class:`MergedSources` iterates several sources in the order in which their blocks come.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ import threading
 from collections.abc import Generator, Sequence
 
 from stream_ser.events import Block
-from stream_ser.sources.base import Closing
-from stream_ser.sources.parts import Capture
+from stream_ser.sources.base import Closing, Source
 
 #: How often a wait looks up, so that Ctrl-C works where waits cannot be interrupted (Windows).
 _POLL_S = 0.25
 
 
-class Together(Closing):
+class MergedSources(Closing):
     """Sources that deliver at the same time, iterated by one consumer as ``(index of the source, block)``.
 
     Each of several is iterated by a thread of its own, which goes on once its block is done with: so none waits for
@@ -31,7 +30,7 @@ class Together(Closing):
         sources: opened.
     """
 
-    def __init__(self, sources: Sequence[Capture]) -> None:
+    def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = list(sources)
 
     def __iter__(self) -> Generator[tuple[int, Block], None, None]:

@@ -110,6 +110,8 @@ class Microphone:
         DeviceError: no such device, or it cannot be opened.
     """
 
+    warning = None
+
     def __init__(
         self,
         device: int | str | None = None,

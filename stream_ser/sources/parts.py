@@ -5,25 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 
 from stream_ser.events import Block
 from stream_ser.sources.base import Source
-
-
-class Capture(Source, Protocol):
-    """A source that another thread can end."""
-
-    def close(self) -> None:
-        """Make the iteration end, once what was captured is through."""
-
-
-def parts_of(source: Source) -> tuple[str, ...]:
-    """What tells the streams of a source apart; ``("",)`` where it has only one."""
-    parts: tuple[str, ...] = getattr(source, "parts", ("",))
-    return parts
 
 
 def names_of(sources: Sequence[Source]) -> list[list[str]]:
@@ -41,7 +27,7 @@ def names_of(sources: Sequence[Source]) -> list[list[str]]:
         seen[source.name] += 1
         number = seen[source.name]
         name = source.name if number == 1 else f"{source.name} ({number})"
-        names.append([name + part for part in parts_of(source)])
+        names.append([name + part for part in source.parts])
     return names
 
 

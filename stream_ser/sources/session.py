@@ -84,7 +84,7 @@ class SessionRecorder(Closing):
             raise OutputError(f"cannot write {path}: {error.strerror}; choose another place") from error
         header: dict[str, Any] = {"type": "session", "schema": SCHEMA, "version": __version__, "source": source.name}
         header |= {"sample_rate": source.sample_rate, "audio": Path(audio).name}
-        if (parts := getattr(source, "parts", ONE)) != ONE:
+        if (parts := source.parts) != ONE:
             header |= {"schema": SCHEMA_PARTS, "parts": parts}
         self._line(header | dict(about or {}))
 
@@ -103,7 +103,7 @@ class SessionRecorder(Closing):
             line["lost"] = block.lost
         if block.behind:
             line["behind"] = True
-        overflows = getattr(self._source, "overflows", 0)
+        overflows = self._source.overflows
         if overflows != self._overflows:
             line["overflows"] = self._overflows = overflows
         if block.notices:

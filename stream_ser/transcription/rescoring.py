@@ -48,7 +48,7 @@ class LanguageModel:
         return cls(NgramModel.read(bundled if name.isidentifier() and bundled.is_file() else Path(path)), weight, bonus)
 
 
-class Respeller:
+class Rescorer:
     """Finds the words of a line again, with a language model.
 
     Args:

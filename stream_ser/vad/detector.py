@@ -37,7 +37,7 @@ class Network(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Listen:
+class VadRequest:
     """A question to the network: whether somebody speaks in a chunk.
 
     Attributes:
@@ -159,7 +159,7 @@ class VoiceDetector:
         """
         return finished(self.asking(samples), lambda ask: ask.network.hear([ask.chunk], [ask.memory])[0])
 
-    def asking(self, samples: NDArray[np.float32]) -> Generator[Listen, Hearing, list[Voice]]:
+    def asking(self, samples: NDArray[np.float32]) -> Generator[VadRequest, Hearing, list[Voice]]:
         """The work of :meth:`push`; whoever drives it answers its questions."""
         heard = []
         taken = 0
@@ -172,13 +172,13 @@ class VoiceDetector:
                 heard.append((yield from self._hear()))
         return heard
 
-    def _hear(self) -> Generator[Listen, Hearing, Voice]:
+    def _hear(self) -> Generator[VadRequest, Hearing, Voice]:
         self._filled = 0
         start, self._end = self._end, self._end + self.chunk_samples
         probability = 0.0
         if self._chunk.any():
             self._level()
-            heard: Hearing = yield from self._waits.ask(Listen(self._network, self._chunk, self._memory))
+            heard: Hearing = yield from self._waits.ask(VadRequest(self._network, self._chunk, self._memory))
             probability, self._memory = heard.probability, heard.memory
         else:
             self._memory = self._network.fresh()

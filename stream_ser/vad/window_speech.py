@@ -11,7 +11,7 @@ from stream_ser.vad.detector import CHUNK_MS, newest_utterance
 # What a column holds behind the frame's log-mel: its mean square, which gives the level, and whether somebody is
 # speaking in it, then whether somebody is speaking or pausing.
 POWER, VOICED, SPEAKING = -3, -2, -1
-EXTRA = 3
+N_AUX = 3
 #: Level of digital silence, dBFS: finite, so that every output format can write it.
 LOWEST_DBFS = -120.0
 

@@ -135,6 +135,9 @@ class Recorder:
 class ListSource:
     name = "list"
     sample_rate = 16_000
+    parts = ("",)
+    overflows = 0
+    warning = None
 
     def __init__(self, *blocks):
         self.blocks = blocks

@@ -10,7 +10,7 @@ import pytest
 from cli_fakes import call, fake_engine, microphone, one_line, wav  # noqa: F401 - fixtures
 
 from stream_ser.cli.run.files import Claims, one_each
-from stream_ser.cli.run.outputs import Guarded, Outputs
+from stream_ser.cli.run.outputs import GuardedSink, Outputs
 from stream_ser.cli.run.targets import Results, Target, targets
 from stream_ser.errors import OutputError
 from stream_ser.events import Decision, StreamInfo, Summary
@@ -163,7 +163,7 @@ class Broken(io.StringIO):
 def test_a_sink_that_fails_is_reported_once_and_left_out():
     said = []
     out = Broken(2)
-    guard = Guarded(Csv(out), "x.csv", said.append, out)
+    guard = GuardedSink(Csv(out), "x.csv", said.append, out)
     guard.open(INFO)
     for _ in range(5):
         guard.write(DECISION)
@@ -176,7 +176,7 @@ def test_a_closed_pipe_is_no_error():
     said = []
     outputs = Outputs(said.append, Claims())
     out = Broken(0, errno.EPIPE)
-    outputs.results.append(Guarded(Csv(out), "x.csv", said.append, out))
+    outputs.results.append(GuardedSink(Csv(out), "x.csv", said.append, out))
     outputs.results[0].open(INFO)
     outputs.results[0].write(DECISION)
     assert said == []
@@ -244,7 +244,7 @@ def test_an_output_that_fails_is_shown_in_the_view_at_once():
     outputs = Outputs(said.append, Claims())
     outputs.guard_view(view, io.StringIO())
     out = Broken(0)
-    outputs.results.append(Guarded(Csv(out), "x.csv", outputs._report, out))
+    outputs.results.append(GuardedSink(Csv(out), "x.csv", outputs._report, out))
     outputs.results[0].open(INFO)
     for _ in range(2):
         outputs.results[0].write(DECISION)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stream_ser.config import DeciderConfig, FeatureConfig, WindowConfig
 from stream_ser.events import Change
 from stream_ser.recognition.changes import CANDIDATE_S, HORIZON_S, Candidate, ChangeFinder, hellinger
-from stream_ser.recognition.inference import Ask, Asking
+from stream_ser.recognition.inference import Asking, ModelRequest
 from stream_ser.recognition.streaming_predictor import PREROLL_S, StreamedNetwork
 from stream_ser.recognition.window_predictor import WindowedNetwork
 from stream_ser.runtime.requests import Waits
@@ -89,7 +89,7 @@ class ToyEngine:
     def initial_state(self) -> tuple[np.ndarray, ...]:
         return (np.zeros(2),)
 
-    def answer(self, ask: Ask) -> SimpleNamespace:
+    def answer(self, ask: ModelRequest) -> SimpleNamespace:
         self.asked += 1
         total = ask.state[0] + ask.frames.sum(axis=0)
         return SimpleNamespace(probabilities=mean([total]), state=(total,), log_probs=None, voice=None, seconds=0.0)

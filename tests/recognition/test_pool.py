@@ -29,7 +29,7 @@ from stream_ser.runtime import engine
 from stream_ser.runtime.card.base import State
 from stream_ser.runtime.card.recognition import CARD_KEY, Card
 from stream_ser.vad import silero
-from stream_ser.vad.detector import Listen
+from stream_ser.vad.detector import VadRequest
 
 HOP = 1_600  # samples
 WINDOW = WindowConfig(frames=40, hop=10, minimum=20, shortest=10)
@@ -216,7 +216,7 @@ def test_streams_are_listened_to_together(
     for part in many.drain():
         assert part.error is None
         found[part.stream] += part.events
-    listened = [sum(isinstance(ask, Listen) for ask in call.args[1]) for call in spy.call_args_list]
+    listened = [sum(isinstance(ask, VadRequest) for ask in call.args[1]) for call in spy.call_args_list]
     asked = [len(call.args[1]) - count for call, count in zip(spy.call_args_list, listened, strict=True)]
     assert max(listened) == (batch or 5)
     assert 1 <= max(asked) <= many.batch
@@ -298,7 +298,7 @@ def test_questions_to_the_model_are_put_together(window: engine.Engine, monkeypa
         many.push(name, np.concatenate([np.zeros(HOP * name // 24, np.float32), speech(name % 4)]))
     many.drain()
     calls = [call.args[1] for call in spy.call_args_list]
-    sizes = [len(asks) for asks in calls if not isinstance(asks[0], Listen)]
+    sizes = [len(asks) for asks in calls if not isinstance(asks[0], VadRequest)]
     assert max(sizes) == 8
     assert np.mean(sizes) > 6.0
 
@@ -401,12 +401,12 @@ def test_a_stream_that_the_network_fails_on_is_given_up_alone(
     loud = np.float32(0.9) * np.ones(12_000, np.float32)
     real_one, real_all = inference.answer, pool.answers
 
-    def one(loaded: engine.Engine, ask: inference.Ask) -> engine.Step:
+    def one(loaded: engine.Engine, ask: inference.ModelRequest) -> engine.Step:
         if (ask.frames[-1, 1:] < -11.0).all():  # only the constant signal is silent but for its lowest band
             raise ModelError("broken")
         return real_one(loaded, ask)
 
-    def all_(loaded: engine.Engine, asks: list[inference.Ask]) -> list[engine.Step]:
+    def all_(loaded: engine.Engine, asks: list[inference.ModelRequest]) -> list[engine.Step]:
         for ask in asks:
             one(loaded, ask)
         return real_all(loaded, asks)
@@ -491,7 +491,7 @@ def test_the_batch_is_what_pays(
 ) -> None:
     now, calls = [0.0], Counter[int]()
 
-    def pretend(_: engine.Engine, asks: list[inference.Ask]) -> None:
+    def pretend(_: engine.Engine, asks: list[inference.ModelRequest]) -> None:
         calls[len(asks)] += 1
         # The machine does something else when two and four are tried first.
         hiccup = 50.0 if len(asks) in (2, 4) and calls[len(asks)] <= 2 else 0.0

@@ -15,7 +15,7 @@ from stream_ser.errors import AudioError, ModelError
 from stream_ser.events import Block
 from stream_ser.runtime.card.separation import SeparatorCard
 from stream_ser.separation.separator import Separator, SeparatorStream, find_separator
-from stream_ser.separation.source import Separated
+from stream_ser.separation.source import SeparatedSource
 from stream_ser.sources.parts import split
 
 RNG = np.random.default_rng(0)
@@ -93,7 +93,7 @@ def test_a_stream_begins_anew_after_its_end(tiny):
 
 
 class Mixture:
-    name, sample_rate = "a.wav", 16_000
+    name, sample_rate, parts = "a.wav", 16_000, ("",)
 
     def __init__(self, *blocks):
         self.blocks = blocks
@@ -111,7 +111,7 @@ def test_losses_notices_and_times_stay_where_they_were(tiny):
         Block(samples[650:], captured_at=11.0),
     )
     heard = np.concatenate([samples[:300], np.zeros(120, np.float32), samples[300:]])
-    separated = Separated(mixture, tiny, 16_000)
+    separated = SeparatedSource(mixture, tiny, 16_000)
     assert (separated.name, separated.sample_rate, separated.parts) == ("a.wav", 16_000, ("#1", "#2"))
     blocks = list(separated)
     filled = [block for block in blocks if len(block.samples)]
@@ -134,7 +134,7 @@ def test_each_channel_is_separated_on_its_own(tiny):
     stereo = RNG.standard_normal((900, 2)).astype(np.float32)
     mixture = Mixture(Block(stereo[:100]), Block(stereo[:0], notices=(("overflow", "full"),)), Block(stereo[100:]))
     mixture.parts = ("#1", "#2")
-    separated = Separated(mixture, tiny, 16_000)
+    separated = SeparatedSource(mixture, tiny, 16_000)
     assert separated.parts == ("#1#1", "#1#2", "#2#1", "#2#2")
     blocks = list(separated)
     assert {len(split(block)) for block in blocks} == {4}
@@ -144,7 +144,7 @@ def test_each_channel_is_separated_on_its_own(tiny):
 
 def test_one_source_alone(tiny):
     samples = RNG.standard_normal(500).astype(np.float32)
-    source = Separated(Mixture(Block(samples)), tiny, 16_000, 1)
+    source = SeparatedSource(Mixture(Block(samples)), tiny, 16_000, 1)
     assert source.parts == ("",)
     found = np.concatenate([block.samples for block in source])
     np.testing.assert_array_equal(found, np.float32(FACTORS[1]) * samples)

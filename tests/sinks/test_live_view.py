@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console, Group
 from view_states import HOP, LABELS, RATE, empty, eventful, lose, many_labels, new_state, silent, speak, talking, unsure
 
-from stream_ser.cli.run.outputs import Guarded
+from stream_ser.cli.run.outputs import GuardedSink
 from stream_ser.events import (
     SILENCE,
     TOO_SHORT,
@@ -303,7 +303,7 @@ class Flaky(Terminal):
 def test_a_view_that_failed_gives_the_screen_back_all_the_same(view):
     out, told = Flaky(), []
     console = Console(file=out, force_terminal=True, width=80, height=24)
-    guard = Guarded(view(console, provider="CPUExecutionProvider"), "the view", told.append, out)
+    guard = GuardedSink(view(console, provider="CPUExecutionProvider"), "the view", told.append, out)
     guard.open(StreamInfo("clip", "septr", LABELS, RATE))
     guard.write(Prediction(0, HOP, (0.1, 0.1, 0.1, 0.5, 0.1, 0.1), -20.0, Timing(1.0, 1.0)))
     out.failing = True

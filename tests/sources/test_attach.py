@@ -144,7 +144,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def follow(mic: Microphone, last: str) -> tuple[threading.Thread, list[str]]:
-    """Iterate in a thread, as ``Together`` does, until a notice of a kind has come."""
+    """Iterate in a thread, as ``MergedSources`` does, until a notice of a kind has come."""
     kinds: list[str] = []
 
     def run() -> None:

@@ -293,7 +293,7 @@ from stream_ser.events import Block
 from stream_ser.sources.session import SessionRecorder
 from stream_ser.sources.recorder import WavRecorder
 class Source:
-    name, sample_rate = "x", 16000
+    name, sample_rate, parts, overflows = "x", 16000, ("",), 0
 recorder = WavRecorder(sys.argv[1] + "/s.wav", 16000)
 session = SessionRecorder(sys.argv[1] + "/s.jsonl", Source, sys.argv[1] + "/s.wav")
 for k in range(500):

@@ -11,7 +11,7 @@ import pytest
 
 from stream_ser.errors import DeviceError
 from stream_ser.events import Block
-from stream_ser.sources.merge import Together
+from stream_ser.sources.merge import MergedSources
 from stream_ser.sources.parts import names_of, split
 
 
@@ -19,6 +19,7 @@ class Feed:
     """A source that gives numbered blocks when it is let, and remembers how far its consumer has come."""
 
     sample_rate = 16_000
+    parts = ("",)
 
     def __init__(self, count: int, name: str = "feed", failure: Exception | None = None, silent: bool = False) -> None:
         self.name, self.count, self.failure, self.silent = name, count, failure, silent
@@ -47,18 +48,18 @@ def numbers(came: list[tuple[int, Block]], source: int) -> list[int]:
 
 
 def test_each_source_keeps_its_order_and_none_is_left_out() -> None:
-    came = list(Together([Feed(50), Feed(80), Feed(1)]))
+    came = list(MergedSources([Feed(50), Feed(80), Feed(1)]))
     assert [numbers(came, index) for index in range(3)] == [list(range(50)), list(range(80)), [0]]
 
 
 def test_a_source_alone_needs_no_thread() -> None:
     feed = Feed(3)
-    assert numbers(list(Together([feed])), 0) == [0, 1, 2]
+    assert numbers(list(MergedSources([feed])), 0) == [0, 1, 2]
     assert feed.thread == threading.current_thread().name
 
 
 def test_a_silent_source_stops_no_other_and_closing_ends_both() -> None:
-    together = Together([Feed(0, silent=True), Feed(5, silent=True)])
+    together = MergedSources([Feed(0, silent=True), Feed(5, silent=True)])
     came = []
     for index, block in together:
         came.append((index, block))
@@ -69,7 +70,7 @@ def test_a_silent_source_stops_no_other_and_closing_ends_both() -> None:
 
 def test_what_the_consumer_is_too_slow_for_stays_where_the_books_are_kept() -> None:
     feeds = [Feed(10_000), Feed(10_000)]
-    blocks = iter(Together(feeds))
+    blocks = iter(MergedSources(feeds))
     for count in range(1, 31):
         next(blocks)
         assert sum(feed.given for feed in feeds) <= count + 2 * len(feeds)
@@ -81,7 +82,7 @@ def test_a_failure_is_raised_and_the_others_are_closed() -> None:
     other = Feed(3, silent=True)
     before = threading.active_count()
     with pytest.raises(DeviceError, match="was lost"):
-        list(Together([other, Feed(2, failure=DeviceError("USB was lost"))]))
+        list(MergedSources([other, Feed(2, failure=DeviceError("USB was lost"))]))
     assert other.closed.is_set()
     deadline_s = time.monotonic() + 10.0
     while threading.active_count() > before and time.monotonic() < deadline_s:

@@ -56,6 +56,8 @@ class FakeMicrophone:
     failure: Exception | None = None
     forever = False
     block_signal = None
+    parts = ("",)
+    warning = None
 
     def __init__(self, device=None, duration_s=None, **options):
         type(self).options = options

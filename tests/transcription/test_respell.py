@@ -19,7 +19,7 @@ from stream_ser.errors import DataError, ModelError
 from stream_ser.recognition.recognizer import Recognizer
 from stream_ser.runtime import engine
 from stream_ser.transcription.line_decoder import Transcriber
-from stream_ser.transcription.rescoring import LanguageModel, Respeller
+from stream_ser.transcription.rescoring import LanguageModel, Rescorer
 
 KNOWN = LanguageModel(NgramModel.estimate([["CAB"], ["FACE", "A", "CAB"], ["A", "FACE"]], 2))
 
@@ -39,7 +39,7 @@ def spoken(text: str, doubt: float = 0.4, blanks: int = 2) -> NDArray[np.float32
 
 
 def spell(log_probs: NDArray[np.float32], language_model: LanguageModel | None, size: int = 5) -> list[str]:
-    respell = Respeller(STREAMING_CARD, language_model) if language_model else None
+    respell = Rescorer(STREAMING_CARD, language_model) if language_model else None
     transcriber = Transcriber(STREAMING_CARD, respell)
     found = []
     for first in range(0, len(log_probs), size):
@@ -73,7 +73,7 @@ def test_words_keep_their_times(speller: Path) -> None:
 
 
 def test_memory_of_a_long_silence_is_small() -> None:
-    transcriber = Transcriber(STREAMING_CARD, Respeller(STREAMING_CARD, KNOWN))
+    transcriber = Transcriber(STREAMING_CARD, Rescorer(STREAMING_CARD, KNOWN))
     silent = np.log(np.where(np.arange(8) == 0, 1.0, 1e-6)).astype(np.float32)[None].repeat(6, axis=0)
     for _ in range(100):
         transcriber.push(silent, 10**7)
@@ -87,7 +87,7 @@ def test_a_model_of_characters_is_one_too() -> None:
 
 def test_a_model_in_another_case_or_of_another_network_is_refused(tiny_model: Path) -> None:
     with pytest.raises(DataError, match=r"words \('cab'\) are not spelt with ' ABCDEF', expected upper case"):
-        Respeller(STREAMING_CARD, LanguageModel(NgramModel.estimate([["cab"]], 1)))
+        Rescorer(STREAMING_CARD, LanguageModel(NgramModel.estimate([["cab"]], 1)))
     with pytest.raises(ModelError, match="recognises emotion only"):
         Recognizer(engine.load(tiny_model, "cpu"), language_model=KNOWN)
 

@@ -15,9 +15,9 @@ from stream_ser.cli.options.recognition import recognition_options, result_optio
 from stream_ser.cli.run.decisions import Decisions
 from stream_ser.cli.run.files import Claims
 from stream_ser.cli.run.log import logging_to
-from stream_ser.cli.run.outputs import Troubles, opened
+from stream_ser.cli.run.outputs import ErrorReporter, opened
 from stream_ser.cli.run.recognizers import recognizer_for
-from stream_ser.cli.run.signals import Stoppable, stop_on_signals
+from stream_ser.cli.run.signals import InterruptibleSource, stop_on_signals
 from stream_ser.cli.run.targets import Results, targets
 from stream_ser.cli.run.views import draws_on, follow, view_on
 from stream_ser.driver import drive
@@ -53,7 +53,7 @@ def demo(
     # Results own standard output; people then look at standard error.
     people = sys.stderr if any(target.path is None for target in targets(results, None)) else sys.stdout
     drawn = not results.quiet and draws_on(people)
-    troubles = Troubles(later=drawn)
+    troubles = ErrorReporter(later=drawn)
     with contextlib.ExitStack() as stack:
         stack.callback(troubles.show)
         path = stack.enter_context(resources.as_file(clip))
@@ -81,7 +81,7 @@ def demo(
 
         try:
             drive(
-                Stoppable(source, stop, in_vain),
+                InterruptibleSource(source, stop, in_vain),
                 recognizer,
                 outputs.sinks,
                 name=f"demo ({CLIP})",

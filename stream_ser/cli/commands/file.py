@@ -23,7 +23,7 @@ from stream_ser.cli.run.files import Claims, results_to
 from stream_ser.cli.run.log import logging_to
 from stream_ser.cli.run.outputs import SAID, Outputs, opened
 from stream_ser.cli.run.recognizers import recognizer_for
-from stream_ser.cli.run.signals import Stop, Stoppable, stop_on_signals
+from stream_ser.cli.run.signals import InterruptibleSource, Stop, stop_on_signals
 from stream_ser.cli.run.targets import Results
 from stream_ser.cli.run.voice import Memory
 from stream_ser.driver import drive
@@ -178,7 +178,7 @@ class _Job:
             recognizer.reset()
             self._start_bar(index, count, source.duration_s)
             sinks: list[Sink] = [] if self.bar is None else [self.bar]
-            stoppable = Stoppable(source, stop, lambda: outputs.in_vain)
+            stoppable = InterruptibleSource(source, stop, lambda: outputs.in_vain)
             # Each of its sources takes a pass of its own: results come one stream after the other.
             heard = separated(stoppable, self.separator, one.source, rate)
             summary = drive(heard, recognizer, [*sinks, *outputs.sinks], name=one.name, on_block=outputs.hear)

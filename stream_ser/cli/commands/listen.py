@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stream_ser.cli.options.capture import Capture, Tapped, about, as_recorded, capture_options
+from stream_ser.cli.options.capture import Capture, RecordingSource, about, as_recorded, capture_options
 from stream_ser.cli.options.recognition import recognition_options, result_options
 from stream_ser.cli.options.separation import Separating, count_of, separate_option, separated, separator_for
 from stream_ser.cli.options.voice import memory_options
 from stream_ser.cli.run.decisions import Decisions
 from stream_ser.cli.run.files import Claims
 from stream_ser.cli.run.log import logging_to
-from stream_ser.cli.run.outputs import Troubles, opened
+from stream_ser.cli.run.outputs import ErrorReporter, opened
 from stream_ser.cli.run.recognizers import recognizers_for
 from stream_ser.cli.run.signals import stop_on_signals
 from stream_ser.cli.run.targets import Results, targets
@@ -29,7 +29,7 @@ from stream_ser.errors import AudioError
 from stream_ser.text import printable
 
 if TYPE_CHECKING:
-    from stream_ser.driver import Lane
+    from stream_ser.driver import StreamRun
     from stream_ser.runtime.engine import Provider
 
 
@@ -59,9 +59,8 @@ def listen(
 
     Exit code 1: an output could not be written to its end.
     """
-    from stream_ser.sources.merge import Together
+    from stream_ser.sources.merge import MergedSources
     from stream_ser.sources.microphone import Microphone
-    from stream_ser.sources.parts import parts_of
 
     claims = Claims([Path(name) for name in (model, separate, results.config, capture.replay) if name] + memory.files)
     capture.claim(claims)
@@ -69,7 +68,7 @@ def listen(
     people = sys.stderr if any(target.path is None for target in targets(results, None)) else sys.stdout
     viewed = not (no_view or results.quiet)
     drawn = viewed and draws_on(people)
-    troubles = Troubles(later=drawn)
+    troubles = ErrorReporter(later=drawn)
     with contextlib.ExitStack() as stack:
         stack.callback(troubles.show)
         # First of all: what PortAudio says of the devices belongs into the log.
@@ -79,8 +78,8 @@ def listen(
             stack.push(one)
         model, vad = as_recorded(captures[0], model, vad)
         separator = separator_for(separate)
-        tapped = [Tapped(one, troubles.add) for one in captures]
-        made = sum(len(parts_of(one)) for one in captures) * count_of(separator)
+        tapped = [RecordingSource(one, troubles.add) for one in captures]
+        made = sum(len(one.parts) for one in captures) * count_of(separator)
         recognizers = recognizers_for(made, model, provider, vad, decider=decider, memory=memory, quiet=results.quiet)
         rate = recognizers[0].card.features.sample_rate
         sources = [separated(one, separator, None, rate) for one in tapped]
@@ -96,7 +95,7 @@ def listen(
             forgetting = Forgetting(keys)
             for tap in tapped:
                 tap.change = forgetting.of_source()
-        together = Together(sources)
+        together = MergedSources(sources)
         # Closed, a microphone hands out what it has captured, and ends.
         stop = stack.enter_context(stop_on_signals(together.close))
         lanes = lanes_for(sources, recognizers, outputs, people if viewed else None)
@@ -112,8 +111,8 @@ def listen(
                 raise
             click.echo(f"stream-ser: {error}", err=True)
         for one in captures:
-            if warning := getattr(one, "warning", None):
-                troubles.add(f"warning: {warning}")
+            if one.warning:
+                troubles.add(f"warning: {one.warning}")
     failed = any(source.failed for source in tapped)
     if not failed and not results.quiet:
         for path in capture.kept:
@@ -124,6 +123,6 @@ def listen(
         ctx.exit(1)
 
 
-def _needs_s(lanes: Sequence[Lane]) -> float:
+def _needs_s(lanes: Sequence[StreamRun]) -> float:
     """Seconds of audio without which nothing can come of what a microphone gives next to one of its streams."""
     return min(lane.needs_s for lane in lanes)

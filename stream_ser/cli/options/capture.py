@@ -22,7 +22,6 @@ from stream_ser.text import printable
 if TYPE_CHECKING:
     from stream_ser.sources.base import Source
     from stream_ser.sources.microphone import Microphone, OnLost, Overload
-    from stream_ser.sources.parts import Capture as Capturing
     from stream_ser.sources.reconnect import Channels
     from stream_ser.sources.session import Replay
 
@@ -203,13 +202,12 @@ class Capture:
         Raises:
             OutputError: a file cannot be written.
         """
-        from stream_ser.sources.parts import parts_of
         from stream_ser.sources.recorder import WavRecorder
         from stream_ser.sources.session import SessionRecorder
 
         found: list[list[Recorder]] = [[] for _ in sources]
         for source, path, kept in zip(sources, self.wavs, found, strict=False):
-            channels = len(parts_of(source))
+            channels = len(source.parts)
             kept.append(stack.enter_context(WavRecorder(path, source.sample_rate, self.force, channels)))
             if self.record_session is not None:
                 session = SessionRecorder(self.record_session, source, path, about, self.force)
@@ -242,7 +240,9 @@ def as_recorded(source: Source, model: str | None, vad: bool | None) -> tuple[st
     Raises:
         ModelError: it was recorded with a model file. A session may come from anybody and opens no files by itself.
     """
-    recorded: dict[str, Any] = getattr(source, "about", {})
+    from stream_ser.sources.session import Replay
+
+    recorded = source.about if isinstance(source, Replay) else {}
     name, spoken = recorded.get("model"), recorded.get("vad")
     if model is None and isinstance(name, str):
         from stream_ser.errors import ModelError
@@ -254,7 +254,7 @@ def as_recorded(source: Source, model: str | None, vad: bool | None) -> tuple[st
     return model, spoken if vad is None and isinstance(spoken, bool) else vad
 
 
-class Tapped:
+class RecordingSource:
     """A source that passes on what another gives, and has it recorded.
 
     A recorder that fails is left out: that is told by a notice and to ``report``, and what comes is still heard.
@@ -272,11 +272,10 @@ class Tapped:
         change: applied to each block before it is recorded and passed on.
     """
 
-    def __init__(self, source: Capturing, report: Report = lambda message: None) -> None:
-        from stream_ser.sources.parts import parts_of
+    def __init__(self, source: Source, report: Report = lambda message: None) -> None:
 
         self.name = source.name
-        self.parts = parts_of(source)
+        self.parts = source.parts
         self.sample_rate = source.sample_rate
         self.recorders: list[Recorder] = []
         self.failed = False
@@ -287,7 +286,12 @@ class Tapped:
     @property
     def overflows(self) -> int:
         """How often the device reported that audio was lost."""
-        return getattr(self._source, "overflows", 0)
+        return self._source.overflows
+
+    @property
+    def warning(self) -> str | None:
+        """What was wrong with the source."""
+        return self._source.warning
 
     def close(self) -> None:
         """Make the iteration end, once what was captured is through; any thread may call this."""

@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from stream_ser.separation.separator import Separator
-    from stream_ser.separation.source import Separated
+    from stream_ser.separation.source import SeparatedSource
     from stream_ser.sources.base import Source
 
 AnySource = TypeVar("AnySource", bound="Source")
@@ -76,7 +76,9 @@ def count_of(separator: Separator | None) -> int:
     return 1 if separator is None else len(separator.card.sources)
 
 
-def separated(source: AnySource, separator: Separator | None, index: int | None, rate: int) -> AnySource | Separated:
+def separated(
+    source: AnySource, separator: Separator | None, index: int | None, rate: int
+) -> AnySource | SeparatedSource:
     """What a separator makes of a source, or one of it; the source itself where nothing separates.
 
     Args:
@@ -87,6 +89,6 @@ def separated(source: AnySource, separator: Separator | None, index: int | None,
     """
     if separator is None:
         return source
-    from stream_ser.separation.source import Separated
+    from stream_ser.separation.source import SeparatedSource
 
-    return Separated(source, separator, rate, index)
+    return SeparatedSource(source, separator, rate, index)

@@ -18,7 +18,7 @@ from stream_ser.cli.run.files import Claims, one_each, results_to
 from stream_ser.cli.run.targets import STDOUT, Results, Target, targets
 from stream_ser.errors import OutputError
 from stream_ser.events import Block, Event, StreamInfo, Summary
-from stream_ser.sinks import Sink
+from stream_ser.sinks import AudioSink, Sink, TerminalSink
 from stream_ser.sinks.log import Log
 from stream_ser.text import printable
 
@@ -38,7 +38,7 @@ ONE_STREAM = frozenset({"srt", "vtt"})
 _REMEDIES = {errno.ENOSPC: "free some space", errno.EDQUOT: "free some space"}
 
 
-class Troubles:
+class ErrorReporter:
     """What went wrong on the way: said at once, or, where a live view has the screen, when it has gone.
 
     Args:
@@ -68,7 +68,7 @@ class Troubles:
         self._lines.clear()
 
 
-class Guarded:
+class GuardedSink:
     """A sink that, once it fails, is reported and left out, and stops nothing else.
 
     What the sink wrote of an event is handed to the system before the next event: a run that is killed loses nothing
@@ -105,10 +105,10 @@ class Guarded:
 
     def close(self, summary: Summary | None) -> None:
         """The stream ended."""
-        if self.failure is not None and (give_back := getattr(self.sink, "give_back", None)) is not None:
+        if self.failure is not None and isinstance(self.sink, TerminalSink):
             # A terminal that could not be written once may be one that somebody goes on to use.
             with contextlib.suppress(OSError):
-                give_back()
+                self.sink.give_back()
         self.run(self.sink.close, summary)
 
     def run(self, action: Callable[..., object], *args: Any) -> None:
@@ -141,10 +141,10 @@ class Outputs:
     """
 
     def __init__(self, report: Report, claims: Claims, *, live: bool = False, several: bool = False) -> None:
-        self.results: list[Guarded] = []
+        self.results: list[GuardedSink] = []
         self._more: list[Callable[[], Sink]] = []
         self._warn: Report = lambda message: None
-        self._views: list[Guarded] = []
+        self._views: list[GuardedSink] = []
         self._hearers: list[Callable[[Block], None]] = []
         self._claims = claims
         self._live = live
@@ -175,9 +175,9 @@ class Outputs:
             stream = self._files.enter_context(results_to(target.path, self._claims))
             sink = make_sink(target.format_, stream, live=self._live)
             more = functools.partial(make_sink, target.format_, stream, live=self._live, first=False)
-        self._add(Guarded(sink, name, self._report, stream, target.format_), more)
+        self._add(GuardedSink(sink, name, self._report, stream, target.format_), more)
 
-    def _add(self, guard: Guarded, more: Callable[[], Sink]) -> None:
+    def _add(self, guard: GuardedSink, more: Callable[[], Sink]) -> None:
         self.results.append(guard)
         self._more.append(more)
 
@@ -207,13 +207,13 @@ class Outputs:
             return chosen
 
         plot = plot_sink(path, place, features)
-        guarded = Guarded(plot, str(path), self._report)
+        guarded = GuardedSink(plot, str(path), self._report)
         self._add(guarded, functools.partial(plot_sink, path, place, features))
         self._hearers.append(lambda block: guarded.run(plot.hear, block.samples))
 
-    def guard_view(self, view: LiveView | Lines | Row, stream: TextIO) -> Guarded:
+    def guard_view(self, view: LiveView | Lines | Row, stream: TextIO) -> GuardedSink:
         """Guard what people look at, which is no result."""
-        guarded = Guarded(view, "the view", self._told, stream)
+        guarded = GuardedSink(view, "the view", self._told, stream)
         self._views.append(guarded)
         self._warn = view.warn
         return guarded
@@ -304,7 +304,7 @@ def opened(
 class _Shared:
     """A sink of one of several streams on an output that another sink guards."""
 
-    def __init__(self, guard: Guarded, sink: Sink) -> None:
+    def __init__(self, guard: GuardedSink, sink: Sink) -> None:
         self._guard = guard
         self._sink = sink
 
@@ -319,8 +319,8 @@ class _Shared:
 
     def hear(self, block: Block) -> None:
         """Pass on the audio, where the sink wants it."""
-        if (hear := getattr(self._sink, "hear", None)) is not None:
-            self._guard.run(hear, block.samples)
+        if isinstance(self._sink, AudioSink):
+            self._guard.run(self._sink.hear, block.samples)
 
 
 def _hear_all(shared: list[_Shared], block: Block) -> None:

@@ -76,7 +76,7 @@ def stop_on_signals(on_stop: Callable[[], None] | None = None) -> Iterator[Stop]
             signal.signal(number, handler)
 
 
-class Stoppable:
+class InterruptibleSource:
     """A source that ends when a signal or the outputs ask for it, also while it waits for input.
 
     Args:
@@ -88,9 +88,24 @@ class Stoppable:
     def __init__(self, source: Source, stop: Stop, should_stop: Callable[[], bool] = lambda: False) -> None:
         self.name = source.name
         self.sample_rate = source.sample_rate
+        self.parts = source.parts
         self._source = source
         self._stop = stop
         self._should_stop = should_stop
+
+    @property
+    def overflows(self) -> int:
+        """How often the device reported that audio was lost."""
+        return self._source.overflows
+
+    @property
+    def warning(self) -> str | None:
+        """What was wrong with the source."""
+        return self._source.warning
+
+    def close(self) -> None:
+        """Make the iteration end."""
+        self._source.close()
 
     def __iter__(self) -> Iterator[Block]:
         """Blocks of the source, until it ends or is to end."""

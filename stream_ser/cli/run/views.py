@@ -7,11 +7,11 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from stream_ser.driver import Lane
+from stream_ser.driver import StreamRun
 from stream_ser.events import Block
 
 if TYPE_CHECKING:
-    from stream_ser.cli.run.outputs import Guarded, Outputs
+    from stream_ser.cli.run.outputs import GuardedSink, Outputs
     from stream_ser.recognition.recognizer import Recognizer
     from stream_ser.sinks.lines import Lines
     from stream_ser.sinks.live.rows import Row
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def lanes_for(
     sources: Sequence[Source], recognizers: Sequence[Recognizer], outputs: Outputs, people: TextIO | None = None
-) -> list[tuple[int, list[Lane]]]:
+) -> list[tuple[int, list[StreamRun]]]:
     """What :func:`drive_all` needs for the streams of some sources: each with a recogniser, sinks and a view.
 
     Args:
@@ -43,14 +43,18 @@ def lanes_for(
     for number, ((source, name), recognizer, (sinks, hear)) in enumerate(streams):
         hearers = [hear]
         if views:
-            overflows = functools.partial(getattr, source, "overflows", 0)
+            overflows = functools.partial(_overflows_of, source)
             hearers.append(follow(views[number], recognizer, overflows, guards[number]))
-        lanes.append(Lane(name, recognizer, sinks, functools.partial(_tell, hearers)))
+        lanes.append(StreamRun(name, recognizer, sinks, functools.partial(_tell, hearers)))
     left = iter(lanes)
     return [
         (source.sample_rate, list(itertools.islice(left, len(names))))
         for source, names in zip(sources, named, strict=True)
     ]
+
+
+def _overflows_of(source: Source) -> int:
+    return source.overflows
 
 
 def _tell(hearers: Sequence[Callable[[Block], None]], block: Block) -> None:
@@ -62,7 +66,7 @@ def follow(
     view: LiveView | Lines | Row,
     recognizer: Recognizer,
     overflows: Callable[[], int] = lambda: 0,
-    guard: Guarded | None = None,
+    guard: GuardedSink | None = None,
 ) -> Callable[[Block], None]:
     """What shows a view each block and what it changed; with a guard, a view that fails is left out."""
 
