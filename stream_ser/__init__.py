@@ -1,4 +1,4 @@
-"""stream-ser: hears a voice and says, as it speaks, which emotion it carries.
+"""stream-ser: labels the emotion in speech in real time, offline.
 
 The public names are imported when they are first used, so that importing the package costs nothing.
 

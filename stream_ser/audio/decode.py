@@ -29,11 +29,7 @@ from stream_ser.errors import AudioError
 
 #: What a pipe that is not PCM WAV may fill of the temporary folder.
 SPOOL_LIMIT_BYTES = 2 * 1024**3
-
-
 _COPY_BYTES = 1 << 16
-
-
 #: Of all channels, what is decoded at once at most.
 _BLOCK_SAMPLES = 1 << 21
 

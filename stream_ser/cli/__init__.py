@@ -44,17 +44,9 @@ COMMANDS = {
     "data": ("stream_ser.cli.commands.data", "data", "Check corpora; make sinusoids and mixtures."),
     "plot": ("stream_ser.cli.commands.plot", "plot", "Draw waveforms and spectrograms."),
 }
-
-
 _TRAINING_PACKAGES = {"torch", "torchaudio", "einops", "jiwer", "onnx", "onnxscript", "matplotlib"}
-
-
 _INTERRUPTED = 130
-
-
 _STDERR = 2
-
-
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
@@ -98,7 +90,7 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, "--version", prog_name="stream-ser")
 @click.pass_context
 def app(ctx: click.Context) -> None:
-    """Hears a voice and says, as it speaks, which emotion it carries. Everything stays on this machine."""
+    """Label the emotion in speech in real time. Everything stays on this machine."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 

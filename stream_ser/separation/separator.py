@@ -24,12 +24,8 @@ from stream_ser.runtime.onnx_scan import read_metadata
 from stream_ser.text import printable
 
 DEFAULT_SEPARATOR = "separator"
-
-
 #: Live, a hop at once: nothing waits for longer than it must.
 LIVE_HOPS = 1
-
-
 _NONE = np.zeros(0, np.float32)
 
 

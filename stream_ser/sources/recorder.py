@@ -25,9 +25,10 @@ _UNKNOWN_BYTES = 0x7FFF_F000
 
 
 class WavRecorder(Closing):
-    """Keeps what was captured as 16-bit PCM WAV, zeros where audio was lost, and where that was (:mod:`.regions`).
+    """Keeps what was captured as 16-bit PCM WAV, with zeros where audio was lost.
 
-    Blocks of a 16-bit source come back bit for bit when the recording is decoded, and losses as gaps.
+    Where that was stands in the file, too (:mod:`stream_ser.audio.wav_gaps`). Blocks of a 16-bit source come back bit
+    for bit when the recording is decoded, and losses as gaps.
 
     Args:
         path: file to write.

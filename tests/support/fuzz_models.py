@@ -52,8 +52,6 @@ _WRONG: tuple[Any, ...] = (
     {"a": 1},
     {"": {"\0": []}},
 )
-
-
 _STREAMING: dict[str, Any] = {
     "kind": "multitask",
     "states": (State("heard", "next_heard", (1, 1, 5)),),

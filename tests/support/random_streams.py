@@ -8,14 +8,8 @@ from stream_ser.config import DeciderConfig
 from stream_ser.events import Change, Prediction
 
 RATE = 16_000
-
-
 HOP = 4_000
-
-
 LABELS = ("a", "b", "c")
-
-
 A, B, EVEN = (0.8, 0.1, 0.1), (0.1, 0.8, 0.1), (0.34, 0.33, 0.33)
 
 

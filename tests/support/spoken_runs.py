@@ -17,8 +17,6 @@ from stream_ser.train.losses.ctc import ENGLISH  # noqa: E402
 from stream_ser.train.tasks.multitask import data  # noqa: E402
 
 CPU = torch.device("cpu")
-
-
 WORDS = ("YES", "NO", "STOP IT", "GO ON")
 
 

@@ -12,8 +12,6 @@ from stream_ser.recognition.recognizer import Recognizer
 from stream_ser.sources.block_resampler import resampled
 
 RATE = 16_000
-
-
 #: Any block size, from one sample to the whole clip.
 SIZES = st.lists(st.one_of(st.integers(1, 40), st.integers(100, 5_000), st.integers(10_000, 10**6)), min_size=1)
 

@@ -14,11 +14,7 @@ from stream_ser.runtime.card.base import State
 from stream_ser.runtime.card.recognition import CARD_KEY, Card
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
 LABELS = ("anger", "disgust", "fear", "happy", "neutral", "sad")
-
-
 #: Of :func:`write_streaming_onnx`: hops of 240 ms, steps of 40 ms.
 STREAMING_CARD = Card(
     "speller",

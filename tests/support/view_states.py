@@ -19,11 +19,7 @@ from stream_ser.events import (
 from stream_ser.sinks.live.state import LiveState
 
 LABELS = ("anger", "disgust", "fear", "happy", "neutral", "sad")
-
-
 RATE = 16_000
-
-
 HOP = 4_000
 
 

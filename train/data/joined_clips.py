@@ -1,8 +1,8 @@
 """Streams in which a voice changes its emotion without a pause, or keeps it for long. No torch.
 
-Clips of one speaker are cut to their speech (:func:`.streams.speech_span`) and joined end to end. Where two emotions
-meet, a decider should cut; where one emotion goes on, it should not. Every utterance has a fixed pause around it, so
-that each is judged for itself.
+Clips of one speaker are cut to their speech (:func:`.long_streams.speech_span`) and joined end to end. Where two
+emotions meet, a decider should cut; where one emotion goes on, it should not. Every utterance has a fixed pause around
+it, so that each is judged for itself.
 """
 
 from __future__ import annotations

@@ -15,13 +15,9 @@ from stream_ser.cli.run.decisions import Decisions
 from stream_ser.cli.run.targets import FORMATS, Results, known_suffixes
 
 Command = Callable[..., Any]
-
-
 model_option = click.option(
     "--model", "-m", metavar="NAME|FILE", help="A bundled model (see 'stream-ser models') or an .onnx file."
 )
-
-
 provider_option = click.option(
     "--provider",
     type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
@@ -29,8 +25,6 @@ provider_option = click.option(
     show_default=True,
     help="Where the network runs; auto takes CUDA where it works. TensorRT compiles a model when it first meets it.",
 )
-
-
 vad_option = click.option(
     "--vad/--no-vad",
     default=None,

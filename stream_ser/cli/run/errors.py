@@ -11,8 +11,6 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "choose a shorter path",
     errno.ENOSPC: "free some space",
 }
-
-
 #: Of a path in a message.
 _LONGEST_NAME = 200
 

@@ -16,8 +16,6 @@ FORMATS = {
     "srt": (".srt",),
     "vtt": (".vtt",),
 }
-
-
 #: As ``--output``: standard output.
 STDOUT = "-"
 

@@ -298,7 +298,7 @@ def draw_many(pool: Pool, config: MixtureConfig, seed: int, count: int) -> Itera
 
 
 def items(pool: Pool, config: MixtureConfig, seed: int, count: int) -> Iterator[Item]:
-    """Mixtures to write: see :func:`draw_many` and :mod:`.folder`."""
+    """Mixtures to write: see :func:`draw_many` and :mod:`.mixture_folder`."""
     for drawn in draw_many(pool, config, seed, count):
         parts = [*drawn.sources, *([] if drawn.noise is None else [drawn.noise])]
         yield Item(dict(zip(roles(config), add_up(parts), strict=True)), drawn.about)

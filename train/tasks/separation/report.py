@@ -62,7 +62,7 @@ def unprocessed(examples: Examples) -> Tensor:
 
 
 def closed_form(examples: Examples, sample_rate: int) -> Tensor:
-    """Sinusoids fitted to each mixture alone, ``(mixtures, sources, time)``; see :mod:`.control`."""
+    """Sinusoids fitted to each mixture alone, ``(mixtures, sources, time)``; see :mod:`.sinusoid_fit`."""
     count = examples.sources.shape[1]
     return torch.from_numpy(
         np.stack([sinusoid_fit.separate(wave, sample_rate, count)[0] for wave in examples.mixtures])
